@@ -1,0 +1,37 @@
+use std::os::fd::BorrowedFd;
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{getsockopt, sockopt};
+use nix::unistd::write;
+
+/// Writes all of `bytes` to a blocking descriptor, however often write(2) has to be called for it.
+///
+/// Spelled out in lab 2: a short write leaves the rest to us, EINTR all of it.
+pub fn write_all(fd: BorrowedFd, mut bytes: &[u8]) -> Result<(), Errno> {
+    while !bytes.is_empty() {
+        match write(fd, bytes) {
+            Ok(length) => bytes = &bytes[length..],
+            Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(())
+}
+
+/// Waits for the end of a connection attempt whose connect(2) a signal interrupted, and returns its outcome.
+///
+/// Spelled out in lab 2: the kernel goes on connecting by itself, and keeps the errno in SO_ERROR.
+pub fn wait_until_connected(connection: BorrowedFd) -> Result<(), Errno> {
+    loop {
+        match poll(&mut [PollFd::new(connection, PollFlags::POLLOUT)], PollTimeout::NONE) {
+            Ok(_) => break,
+            Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    match getsockopt(&connection, sockopt::SocketError)? {
+        0 => Ok(()),
+        errno => Err(Errno::from_raw(errno)),
+    }
+}
