@@ -1,1 +1,15 @@
-//! x
+//! The instruments of socklab: what watches a program's sockets, and shows what the kernel does with them.
+//!
+//! Parts depend downwards only: [`workshop`] → [`lens`] → {[`sys`], [`decode`]} → [`event`] ← [`view`]. Only [`sys`] makes
+//! system calls that the standard library does not make, and only there may code be unsafe. [`decode`] turns bytes into
+//! values and needs no kernel. No lab depends on any of this.
+
+#![deny(unsafe_code)]
+
+pub mod decode;
+pub mod event;
+pub mod explain;
+pub mod lens;
+pub mod sys;
+pub mod view;
+pub mod workshop;

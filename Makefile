@@ -1,0 +1,77 @@
+# socklab: what a learner types. A bare `make` says what there is.
+#
+#   PORT=  the port, in place of the lab's own (7001 for lab 1); PORT=0 lets the kernel choose
+#   ADDR=  the address: for labN the one to listen on, for clientN the server's name or address
+#   CMD=   a server of your own in place of the lab's; {port} in it stands for the port
+#   ARGS=  more arguments for the lab's server, for the client, or for states
+
+CARGO   ?= cargo
+SOCKLAB := target/debug/socklab
+# Once the command is there, cargo need not report that nothing is to be done.
+QUIET   := $(if $(wildcard $(SOCKLAB)),--quiet)
+
+PORT ?=
+ADDR ?=
+CMD  ?=
+ARGS ?=
+
+RUN    = $(if $(PORT),--port $(PORT)) $(if $(ADDR),--addr $(ADDR)) \
+         $(foreach word,$(ARGS),--server-arg=$(word)) $(if $(CMD),-- $(CMD))
+CLIENT = $(if $(PORT),--port $(PORT)) $(if $(ADDR),--host $(ADDR)) $(if $(ARGS),-- $(ARGS))
+
+.DEFAULT_GOAL := help
+.PHONY: help states doctor list test lint ci bench clean socklab
+
+help: ## Say what there is
+	@sed -n 's/^\([a-z0-9]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+	@echo
+	@sed -n '/^#   [A-Z]/s/^# //p' $(MAKEFILE_LIST)
+
+lab1: ## Terminal 1: an echo server, one client at a time, and its sockets' states
+lab2: ## Terminal 1: the same one level down: fds, sockaddr, errno; IPv6, Unix sockets
+lab3: ## Terminal 1: a process per client
+lab%: socklab
+	@$(SOCKLAB) run $* $(RUN)
+
+client1: ## Terminal 2: the client of lab 1
+client2: ## Terminal 2: the client of lab 2
+client3: ## Terminal 2: the client of lab 3
+client%: socklab
+	@$(SOCKLAB) client $* $(CLIENT)
+
+states: socklab ## Terminal 3: the kernel's sockets, explained (PORT= for one port, ARGS=--watch to go on)
+	@$(SOCKLAB) states $(if $(PORT),--port $(PORT)) $(ARGS)
+
+diff2: ## What lab 2 adds to lab 1: only the lines that teach
+diff3: ## What lab 3 adds to lab 2
+diff%: socklab
+	@$(SOCKLAB) diff $*
+
+list: socklab ## The labs
+	@$(SOCKLAB) list
+
+doctor: socklab ## What this machine has for the workshop, and how to install what it lacks
+	@$(SOCKLAB) doctor
+
+test: ## Every test; what this machine cannot show is skipped, and says so
+	$(CARGO) test --workspace --quiet
+
+lint: ## rustfmt, clippy, rustdoc, shellcheck
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --quiet -- -D warnings
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --workspace --no-deps --document-private-items --quiet
+	@if command -v shellcheck >/dev/null; then shellcheck .ci/run; \
+	elif [ -n "$$SOCKLAB_NO_SKIP" ]; then echo 'shellcheck is missing' >&2; exit 1; \
+	else echo 'shellcheck is not installed: shell scripts were not checked'; fi
+
+ci: lint test ## What CI runs: lint, then test
+
+bench: ## How fast the labs are, against C programs of the same model (some minutes)
+	$(CARGO) build --release --quiet --workspace
+	target/release/bench $(ARGS)
+
+clean: ## Remove everything that was built
+	$(CARGO) clean
+
+socklab:
+	@$(CARGO) build $(QUIET) --package socklab

@@ -1,0 +1,296 @@
+//! The one event type: what was seen, when, and who it belongs to. Every lens makes events, every view reads them.
+
+use std::fmt::{self, Display};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use serde::{Serialize, Serializer};
+
+/// Something that was observed. Nothing here is inferred.
+#[derive(Clone, Debug)]
+pub struct Event {
+    /// When it was observed, since the start of the run. It happened no later, and after the sample before.
+    pub at: Duration,
+    /// Who it belongs to.
+    pub who: Who,
+    /// What was observed.
+    pub what: What,
+}
+
+/// The owner of a line.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Who {
+    /// The kernel, asked by a lens.
+    Kernel,
+    /// A program that was started, in its role.
+    Program {
+        /// `server`, `client`.
+        role: &'static str,
+        /// Its process id.
+        pid: u32,
+    },
+    /// This command itself.
+    Socklab,
+}
+
+/// What was observed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum What {
+    /// A socket is there that was not there in the sample before.
+    Appeared(Socket),
+    /// A socket is in another state than in the sample before.
+    Changed {
+        /// The state in the sample before.
+        before: State,
+        /// The socket now.
+        socket: Socket,
+    },
+    /// A connection that waited in the accept queue has been handed to a process.
+    Accepted(Socket),
+    /// The accept queue of a listening socket has another length than in the sample before.
+    Queued {
+        /// Its length in the sample before.
+        before: u32,
+        /// The listening socket now.
+        socket: Socket,
+    },
+    /// Bytes have been lying in a queue of this socket for so long that nobody seems to come for them; or, with both
+    /// queues empty, they have gone at last.
+    Lying(Socket),
+    /// A socket that was there in the sample before is gone. This is how it was last seen.
+    Gone(Socket),
+    /// More of the same than anybody can read: so many sockets changed in one sample, by kind.
+    Crowd(String),
+    /// A line that a program printed. Raw: a view has to make it harmless.
+    Said(Vec<u8>),
+    /// A remark of this command.
+    Note(String),
+}
+
+/// The protocol of a socket.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Protocol {
+    /// A TCP socket, over IPv4 or IPv6.
+    Tcp,
+    /// A UDP socket, over IPv4 or IPv6.
+    Udp,
+    /// A Unix socket that carries a stream of bytes.
+    UnixStream,
+    /// A Unix socket that carries datagrams.
+    UnixDatagram,
+    /// A Unix socket that carries a sequence of packets.
+    UnixSeqpacket,
+}
+
+/// The state of a TCP socket (RFC 9293, section 3.3.2). Other sockets use three of them.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[repr(u8)]
+pub enum State {
+    /// Data can flow in both directions.
+    Established = 1,
+    /// A SYN was sent; no answer yet.
+    SynSent = 2,
+    /// A SYN was received and answered; the handshake's last ACK is missing.
+    SynReceived = 3,
+    /// Our FIN was sent; not acknowledged yet.
+    FinWait1 = 4,
+    /// Our FIN is acknowledged; the peer has not sent its own.
+    FinWait2 = 5,
+    /// Both FINs are through; the side that sent the first one waits for stragglers.
+    TimeWait = 6,
+    /// No connection.
+    Closed = 7,
+    /// The peer's FIN has come; the program has not closed yet.
+    CloseWait = 8,
+    /// The program has closed too; its FIN is not acknowledged yet.
+    LastAck = 9,
+    /// A listening socket.
+    Listen = 10,
+    /// Both sides sent a FIN at the same time; ours is not acknowledged yet.
+    Closing = 11,
+}
+
+impl State {
+    /// Every state, in the kernel's numbering (`include/net/tcp_states.h`).
+    pub const ALL: [Self; 11] = [
+        Self::Established,
+        Self::SynSent,
+        Self::SynReceived,
+        Self::FinWait1,
+        Self::FinWait2,
+        Self::TimeWait,
+        Self::Closed,
+        Self::CloseWait,
+        Self::LastAck,
+        Self::Listen,
+        Self::Closing,
+    ];
+
+    /// The state with the kernel's number. Its number 12 is a half-open connection on its way into an accept queue, and
+    /// counts as SYN-RECEIVED.
+    pub fn from_kernel(number: u8) -> Option<Self> {
+        match number {
+            12 => Some(Self::SynReceived),
+            _ => Self::ALL.into_iter().find(|state| *state as u8 == number),
+        }
+    }
+
+    /// Its name as RFC 9293 writes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Established => "ESTABLISHED",
+            Self::SynSent => "SYN-SENT",
+            Self::SynReceived => "SYN-RECEIVED",
+            Self::FinWait1 => "FIN-WAIT-1",
+            Self::FinWait2 => "FIN-WAIT-2",
+            Self::TimeWait => "TIME-WAIT",
+            Self::Closed => "CLOSED",
+            Self::CloseWait => "CLOSE-WAIT",
+            Self::LastAck => "LAST-ACK",
+            Self::Listen => "LISTEN",
+            Self::Closing => "CLOSING",
+        }
+    }
+}
+
+impl Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl Serialize for State {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
+}
+
+/// One end of a connection.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Endpoint {
+    /// Address and port.
+    Inet(SocketAddr),
+    /// The path of a Unix socket; an abstract name begins with `@`.
+    Path(String),
+    /// A Unix socket that was never bound.
+    Unnamed,
+}
+
+impl Endpoint {
+    /// The port, where there is one.
+    pub fn port(&self) -> Option<u16> {
+        match self {
+            Self::Inet(address) => Some(address.port()),
+            Self::Path(_) | Self::Unnamed => None,
+        }
+    }
+}
+
+impl Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Inet(address) if address.port() == 0 => f.pad("*"),
+            Self::Inet(address) => f.pad(&address.to_string()),
+            Self::Path(path) => f.pad(path),
+            Self::Unnamed => f.pad("(unnamed)"),
+        }
+    }
+}
+
+impl Serialize for Endpoint {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// A socket as the kernel described it at one moment.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct Socket {
+    /// Its protocol.
+    pub protocol: Protocol,
+    /// Its state.
+    pub state: State,
+    /// Its own end.
+    pub local: Endpoint,
+    /// The other end; port 0 and address 0 where there is none.
+    pub remote: Endpoint,
+    /// LISTEN: connections in the accept queue. Otherwise: bytes that have arrived and were not read.
+    pub receive_queue: u32,
+    /// LISTEN: how many the accept queue may hold. Otherwise: bytes that were written and are not acknowledged.
+    pub send_queue: u32,
+    /// Who set it up.
+    pub uid: u32,
+    /// The number of its inode; 0 while no process has it (not accepted yet, or closed already).
+    pub inode: u32,
+    /// The kernel's own number for it. A TIME-WAIT remnant has another one than the socket that it remains of.
+    #[serde(skip)]
+    pub cookie: u64,
+    /// The timer that runs, and what is left of it.
+    pub timer: Option<Timer>,
+    /// The processes that hold it, as far as this user may know.
+    pub owners: Vec<Owner>,
+}
+
+impl Socket {
+    /// Whether its queues count connections and not bytes.
+    pub fn is_listening(&self) -> bool {
+        self.state == State::Listen
+    }
+
+    /// Whether it is a connection that the kernel has established and no process has accepted yet.
+    pub fn waits_for_accept(&self) -> bool {
+        self.protocol == Protocol::Tcp && self.inode == 0 && matches!(self.state, State::Established | State::CloseWait)
+    }
+}
+
+/// A timer of a TCP socket.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+pub struct Timer {
+    /// What it is for.
+    pub kind: TimerKind,
+    /// What is left of it, in milliseconds.
+    pub left_ms: u32,
+    /// How often it has expired in a row.
+    pub expirations: u8,
+}
+
+/// What a TCP socket's timer is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TimerKind {
+    /// Sends again what was not acknowledged.
+    Retransmit,
+    /// Asks whether the peer is still there.
+    Keepalive,
+    /// Ends TIME-WAIT, or a FIN-WAIT-2 that no process owns.
+    TimeWait,
+    /// Asks whether the peer's window has opened.
+    ZeroWindowProbe,
+}
+
+/// A process that holds a socket.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize)]
+pub struct Owner {
+    /// The process's name, as `/proc/PID/comm` has it: at most 15 bytes, chosen by the process.
+    pub name: String,
+    /// Its process id.
+    pub pid: u32,
+    /// The number of the file descriptor.
+    pub fd: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_state_has_the_number_that_the_kernel_gives_it() {
+        for state in State::ALL {
+            assert_eq!(State::from_kernel(state as u8), Some(state));
+        }
+        assert_eq!(State::from_kernel(12), Some(State::SynReceived));
+        assert_eq!(State::from_kernel(0), None);
+        assert_eq!(State::from_kernel(13), None);
+    }
+}

@@ -1,0 +1,256 @@
+//! The states lens: samples the kernel's socket tables and tells what is different from the sample before.
+//!
+//! What it does not see: a state, or a whole connection, that came and went between two samples. On loopback SYN-SENT,
+//! SYN-RECEIVED, LAST-ACK and often FIN-WAIT-1 last some microseconds, and are seen by chance.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::time::{Duration, Instant};
+
+use crate::event::{Endpoint, Event, Protocol, Socket, State, What, Who};
+use crate::lens::owners::Owners;
+use crate::lens::table::{Subject, Tables};
+
+/// How long bytes must lie in a queue, their number unchanged, before that is worth a line.
+const LYING: Duration = Duration::from_millis(300);
+/// For how long after a change the samples are taken close together.
+const BUSY: Duration = Duration::from_millis(250);
+/// The shortest and the longest time between two samples, after a change and at rest.
+const CLOSE: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(10));
+const RELAXED: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(50));
+/// Owners are not looked up more often than this: it means reading the descriptors of every process.
+const LOOK_UP: Duration = Duration::from_millis(50);
+
+/// What makes a socket the same one in two samples. A connection is its two ends; several processes may listen on the
+/// same address (SO_REUSEPORT), and Unix clients have no name, so these are told apart by the kernel's own number.
+type Identity = (bool, Protocol, Endpoint, Endpoint, u64);
+
+struct Known {
+    socket: Socket,
+    queues_since: Duration,
+    told: bool,
+}
+
+/// Follows the sockets of one subject from sample to sample.
+pub struct Follower {
+    tables: Tables,
+    subject: Subject,
+    started: Instant,
+    known: BTreeMap<Identity, Known>,
+    owners: Owners,
+    looked_up: Option<Instant>,
+    with_v6: bool,
+    changed: Instant,
+    cost: Duration,
+}
+
+impl Follower {
+    /// Nothing is known yet: the first sample reports every socket as new. Times count from `started`.
+    pub fn new(tables: Tables, subject: Subject, started: Instant) -> Self {
+        Self {
+            tables,
+            subject,
+            started,
+            known: BTreeMap::new(),
+            owners: Owners::default(),
+            looked_up: None,
+            with_v6: true,
+            changed: Instant::now(),
+            cost: Duration::ZERO,
+        }
+    }
+
+    /// What is being followed.
+    pub fn subject(&self) -> &Subject {
+        &self.subject
+    }
+
+    /// The sockets as they were in the last sample.
+    pub fn sockets(&self) -> impl Iterator<Item = &Socket> {
+        self.known.values().map(|known| &known.socket)
+    }
+
+    /// How long to pause before the next sample, so that sampling takes little more than a hundredth of a core at rest
+    /// (but on a machine with very many sockets, where a sample takes long).
+    pub fn pause(&self) -> Duration {
+        if self.changed.elapsed() < BUSY { self.close_pause() } else { self.relaxed_pause() }
+    }
+
+    /// The time between two samples right after a change.
+    pub fn close_pause(&self) -> Duration {
+        (self.cost * 4).clamp(CLOSE.0, CLOSE.1)
+    }
+
+    /// The time between two samples at rest.
+    pub fn relaxed_pause(&self) -> Duration {
+        (self.cost * 80).clamp(RELAXED.0, RELAXED.1)
+    }
+
+    /// Asks the kernel, and returns what is different from the last time.
+    pub fn sample(&mut self) -> io::Result<Vec<Event>> {
+        let asked = Instant::now();
+        let sockets = self.tables.snapshot(&self.subject, self.with_v6)?;
+        // The cheapest sample of late: a single one may have been held up by other work on this machine.
+        let cost = asked.elapsed();
+        self.cost =
+            if self.cost.is_zero() { cost } else { self.cost.min(cost) + (cost.saturating_sub(self.cost)) / 16 };
+        let at = self.started.elapsed();
+        self.with_v6 = sockets.iter().any(is_v6);
+
+        let mut now: BTreeMap<Identity, Known> = BTreeMap::new();
+        for socket in sockets {
+            now.insert(identity(&socket), Known { socket, queues_since: at, told: false });
+        }
+        let mut what = Vec::new();
+        for (identity, before) in &self.known {
+            if !now.contains_key(identity) {
+                what.push(What::Gone(before.socket.clone()));
+            }
+        }
+        for (identity, known) in &mut now {
+            match self.known.get(identity) {
+                Some(before) => compare(before, known, at, &mut what),
+                None => what.push(What::Appeared(known.socket.clone())),
+            }
+        }
+        self.known = now;
+        if !what.is_empty() {
+            self.changed = Instant::now();
+            self.name_owners(&mut what);
+        }
+        Ok(what.into_iter().map(|what| Event { at, who: Who::Kernel, what }).collect())
+    }
+
+    fn name_owners(&mut self, what: &mut [What]) {
+        let mut sockets: Vec<&mut Socket> = what.iter_mut().filter_map(What::socket_mut).collect();
+        let looked_up_lately = self.looked_up.is_some_and(|before| before.elapsed() < LOOK_UP);
+        if !looked_up_lately || sockets.iter().any(|socket| !self.owners.know(socket)) {
+            self.owners = Owners::look_up();
+            self.looked_up = Some(Instant::now());
+        }
+        for socket in &mut sockets {
+            self.owners.fill_in(socket);
+        }
+    }
+}
+
+impl What {
+    fn socket_mut(&mut self) -> Option<&mut Socket> {
+        match self {
+            Self::Appeared(socket)
+            | Self::Changed { socket, .. }
+            | Self::Accepted(socket)
+            | Self::Queued { socket, .. }
+            | Self::Lying(socket) => Some(socket),
+            // Nobody holds it any more, or it was never a socket.
+            Self::Gone(_) | Self::Crowd(_) | Self::Said(_) | Self::Note(_) => None,
+        }
+    }
+}
+
+fn identity(socket: &Socket) -> Identity {
+    let by_number = socket.is_listening() || !matches!(socket.protocol, Protocol::Tcp | Protocol::Udp);
+    let number = if by_number { socket.cookie } else { 0 };
+    (!socket.is_listening(), socket.protocol, socket.local.clone(), socket.remote.clone(), number)
+}
+
+fn is_v6(socket: &Socket) -> bool {
+    matches!(socket.local, Endpoint::Inet(address) if address.is_ipv6())
+}
+
+/// What is different about one socket between two samples.
+fn compare(before: &Known, now: &mut Known, at: Duration, what: &mut Vec<What>) {
+    let (old, new) = (&before.socket, &now.socket);
+    // The same two ends, but another connection: the old one ended unseen. A TIME-WAIT remnant has a number of its own,
+    // and so has the FIN-WAIT-2 remnant that no process owns.
+    let may_be_remnant = matches!(new.state, State::TimeWait | State::FinWait2);
+    if old.cookie != new.cookie && !may_be_remnant {
+        what.push(What::Gone(old.clone()));
+        what.push(What::Appeared(new.clone()));
+        return;
+    }
+    if old.state != new.state {
+        what.push(What::Changed { before: old.state, socket: new.clone() });
+    }
+    if old.waits_for_accept() && new.inode != 0 {
+        what.push(What::Accepted(new.clone()));
+    }
+    if new.is_listening() {
+        if old.receive_queue != new.receive_queue {
+            what.push(What::Queued { before: old.receive_queue, socket: new.clone() });
+        }
+        return;
+    }
+    let queues = |socket: &Socket| (socket.receive_queue, socket.send_queue);
+    if queues(old) == queues(new) {
+        now.queues_since = before.queues_since;
+        now.told = before.told;
+        if !now.told && queues(new) != (0, 0) && at.saturating_sub(now.queues_since) >= LYING {
+            now.told = true;
+            what.push(What::Lying(new.clone()));
+        }
+    } else if before.told && queues(new) == (0, 0) && new.state != State::TimeWait {
+        what.push(What::Lying(new.clone()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn socket(state: State, cookie: u64, queue: u32) -> Socket {
+        Socket {
+            protocol: Protocol::Tcp,
+            state,
+            local: Endpoint::Inet("127.0.0.1:7001".parse().unwrap()),
+            remote: Endpoint::Inet("127.0.0.1:50000".parse().unwrap()),
+            receive_queue: queue,
+            send_queue: 0,
+            uid: 0,
+            inode: 1,
+            cookie,
+            timer: None,
+            owners: Vec::new(),
+        }
+    }
+
+    fn between(old: Socket, new: Socket, at_ms: u64) -> Vec<What> {
+        let before = Known { socket: old, queues_since: Duration::ZERO, told: false };
+        let at = Duration::from_millis(at_ms);
+        let mut what = Vec::new();
+        compare(&before, &mut Known { socket: new, queues_since: at, told: false }, at, &mut what);
+        what
+    }
+
+    #[test]
+    fn the_same_connection_in_another_state_has_changed() {
+        let what = between(socket(State::Established, 1, 0), socket(State::CloseWait, 1, 0), 1);
+        assert!(matches!(what[..], [What::Changed { before: State::Established, .. }]), "{what:?}");
+    }
+
+    #[test]
+    fn the_same_ends_with_another_number_are_another_connection() {
+        let what = between(socket(State::Established, 1, 0), socket(State::Established, 2, 0), 1);
+        assert!(matches!(what[..], [What::Gone(_), What::Appeared(_)]), "{what:?}");
+    }
+
+    #[test]
+    fn a_time_wait_remnant_continues_the_connection_that_it_remains_of() {
+        let what = between(socket(State::Established, 1, 0), socket(State::TimeWait, 2, 0), 1);
+        assert!(matches!(what[..], [What::Changed { before: State::Established, .. }]), "{what:?}");
+    }
+
+    #[test]
+    fn bytes_are_worth_a_line_only_when_they_lie_for_a_while() {
+        assert!(between(socket(State::Established, 1, 6), socket(State::Established, 1, 6), 100).is_empty());
+        let what = between(socket(State::Established, 1, 6), socket(State::Established, 1, 6), 400);
+        assert!(matches!(what[..], [What::Lying(_)]), "{what:?}");
+        assert!(between(socket(State::Established, 1, 6), socket(State::Established, 1, 9), 400).is_empty());
+    }
+
+    #[test]
+    fn a_longer_accept_queue_is_reported_with_its_length_before() {
+        let what = between(socket(State::Listen, 1, 0), socket(State::Listen, 1, 2), 1);
+        assert!(matches!(&what[..], [What::Queued { before: 0, socket }] if socket.receive_queue == 2), "{what:?}");
+    }
+}

@@ -1,0 +1,139 @@
+//! The kernel's socket tables, read whole or in part.
+
+use std::collections::{HashMap, HashSet};
+use std::io;
+
+use crate::decode::inet_diag::{self, Query, Version};
+use crate::decode::netlink::{self, Message};
+use crate::decode::{Malformed, unix_diag};
+use crate::event::{Endpoint, Protocol, Socket, State};
+use crate::sys::process::sockets_of;
+use crate::sys::sock_diag::SockDiag;
+
+/// An open way to the kernel's tables.
+pub struct Tables {
+    kernel: SockDiag,
+    sequence: u32,
+}
+
+impl Tables {
+    /// Opens it.
+    pub fn open() -> io::Result<Self> {
+        Ok(Self { kernel: SockDiag::open()?, sequence: 0 })
+    }
+
+    /// TCP or UDP sockets, without their owners.
+    ///
+    /// A walk through the table takes a while, and sockets move meanwhile: one that changed its state just then may be
+    /// missing or be there twice.
+    pub fn inet(&mut self, query: Query) -> io::Result<Vec<Socket>> {
+        let mut sockets = Vec::new();
+        self.dump(&query.body(), |body| {
+            sockets.push(inet_diag::socket(query.protocol, body)?);
+            Ok(())
+        })?;
+        Ok(sockets)
+    }
+
+    /// Every Unix socket, without its owners; the remote end is the name of the peer where that has one.
+    pub fn unix(&mut self) -> io::Result<Vec<Socket>> {
+        let mut sockets = Vec::new();
+        self.dump(&unix_diag::query(), |body| {
+            sockets.push(unix_diag::socket(body)?);
+            Ok(())
+        })?;
+        let names: HashMap<u32, Endpoint> =
+            sockets.iter().map(|(socket, _)| (socket.inode, socket.local.clone())).collect();
+        let with_peer = |(mut socket, peer): (Socket, u32)| {
+            socket.remote = names.get(&peer).cloned().unwrap_or(Endpoint::Unnamed);
+            socket
+        };
+        Ok(sockets.into_iter().map(with_peer).collect())
+    }
+
+    /// Sends one request for a dump and hands on the body of each answer.
+    fn dump(&mut self, body: &[u8], mut each: impl FnMut(&[u8]) -> Result<(), Malformed>) -> io::Result<()> {
+        self.sequence = self.sequence.wrapping_add(1);
+        self.kernel.send(&netlink::request(inet_diag::BY_FAMILY, netlink::DUMP, self.sequence, body))?;
+        loop {
+            for message in netlink::messages(self.kernel.receive()?) {
+                match message.map_err(io::Error::other)? {
+                    // An answer to an earlier request that was given up.
+                    Message { sequence, .. } if sequence != self.sequence => {}
+                    Message { kind: netlink::DONE, .. } => return Ok(()),
+                    Message { kind: netlink::ERROR, body, .. } => {
+                        let errno = netlink::errno(body).map_err(io::Error::other)?;
+                        return Err(io::Error::from_raw_os_error(errno));
+                    }
+                    Message { body, .. } => each(body).map_err(io::Error::other)?,
+                }
+            }
+        }
+    }
+}
+
+/// Which sockets are meant.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Subject {
+    /// TCP sockets.
+    pub tcp: bool,
+    /// UDP sockets.
+    pub udp: bool,
+    /// Unix sockets.
+    pub unix: bool,
+    /// Of TCP and UDP, only those with this port at one end.
+    pub port: Option<u16>,
+    /// Of Unix sockets, only those with this path at one end.
+    pub path: Option<String>,
+}
+
+impl Subject {
+    fn means(&self, socket: &Socket) -> bool {
+        let Some(path) = &self.path else { return true };
+        [&socket.local, &socket.remote].into_iter().any(|end| matches!(end, Endpoint::Path(its) if its == path))
+    }
+}
+
+impl Tables {
+    /// Every socket that is meant. Without `with_v6`, of IPv6 only the listening ones: that saves half of the walk.
+    pub fn snapshot(&mut self, subject: &Subject, with_v6: bool) -> io::Result<Vec<Socket>> {
+        let mut sockets = Vec::new();
+        for (wanted, protocol) in [(subject.tcp, Protocol::Tcp), (subject.udp, Protocol::Udp)] {
+            if wanted {
+                let v4 = Query { protocol, version: Version::V4, listening_only: false, port: subject.port };
+                let v6 = Query { version: Version::V6, listening_only: !with_v6 && protocol == Protocol::Tcp, ..v4 };
+                sockets.append(&mut self.inet(v4)?);
+                sockets.append(&mut self.inet(v6)?);
+            }
+        }
+        if subject.unix {
+            sockets.extend(self.unix()?.into_iter().filter(|socket| subject.means(socket)));
+        }
+        Ok(sockets)
+    }
+
+    /// The sockets on which these processes wait for others: listening ones, and bound ones for datagrams.
+    pub fn serving(&mut self, pids: &[u32]) -> io::Result<Vec<Socket>> {
+        let inodes: HashSet<u32> = pids.iter().flat_map(|&pid| sockets_of(pid)).map(|(inode, _)| inode).collect();
+        if inodes.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut sockets = self.listening()?;
+        sockets.append(&mut self.snapshot(&Subject { udp: true, ..Subject::default() }, true)?);
+        sockets.append(&mut self.unix()?);
+        let serves = |socket: &Socket| match socket.protocol {
+            Protocol::Udp => socket.state == State::Closed,
+            _ => socket.state == State::Listen,
+        };
+        sockets.retain(|socket| serves(socket) && inodes.contains(&socket.inode));
+        Ok(sockets)
+    }
+
+    /// The listening TCP sockets, whoever they belong to.
+    pub fn listening(&mut self) -> io::Result<Vec<Socket>> {
+        let v4 = Query { protocol: Protocol::Tcp, version: Version::V4, listening_only: true, port: None };
+        let mut sockets = self.inet(v4)?;
+        sockets.append(&mut self.inet(Query { version: Version::V6, ..v4 })?);
+        Ok(sockets)
+    }
+}

@@ -1,0 +1,131 @@
+//! Processes: who descends from whom, who holds which socket, and ending a whole tree.
+
+use std::fs;
+use std::io;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::sys::prctl::set_child_subreaper;
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::Pid;
+
+/// Makes this process the parent of every descendant whose own parent ends (prctl(2), PR_SET_CHILD_SUBREAPER): a program
+/// that puts itself into the background cannot get out of sight.
+pub fn adopt_orphans() -> io::Result<()> {
+    Ok(set_child_subreaper(true)?)
+}
+
+/// The descendants of a process that still run, children first. Zombies are left out.
+pub fn descendants(of: u32) -> Vec<u32> {
+    let mut family = vec![of];
+    let everybody: Vec<(u32, u32)> = numbered_entries("/proc").into_iter().filter_map(parent_of).collect();
+    let mut next = 0;
+    while let Some(&parent) = family.get(next) {
+        family.extend(everybody.iter().filter(|(_, its_parent)| *its_parent == parent).map(|(pid, _)| *pid));
+        next += 1;
+    }
+    family.split_off(1)
+}
+
+/// A process and its parent, from `/proc/PID/stat`; `None` for a zombie, and for one that is gone by now.
+fn parent_of(pid: u32) -> Option<(u32, u32)> {
+    let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
+    // The name stands in parentheses and may hold anything, parentheses too: what counts comes after the last one.
+    let after_name = stat.rsplit(|&byte| byte == b')').next()?;
+    let mut fields = str::from_utf8(after_name).ok()?.split_ascii_whitespace();
+    let state = fields.next()?;
+    let parent = fields.next()?.parse().ok()?;
+    (state != "Z" && state != "X").then_some((pid, parent))
+}
+
+/// The processes whose files this user may look at, or at least try to.
+pub fn everybody() -> Vec<u32> {
+    numbered_entries("/proc")
+}
+
+/// The socket inodes that a process holds, with the descriptors' numbers. Empty where this user may not know.
+pub fn sockets_of(pid: u32) -> Vec<(u32, u32)> {
+    let directory = format!("/proc/{pid}/fd");
+    let inode_of = |fd: u32| {
+        let target = fs::read_link(format!("{directory}/{fd}")).ok()?;
+        let inode = target.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()?;
+        Some((inode, fd))
+    };
+    numbered_entries(&directory).into_iter().filter_map(inode_of).collect()
+}
+
+/// What the process calls itself; at most 15 bytes.
+pub fn name_of(pid: u32) -> String {
+    let name = fs::read(format!("/proc/{pid}/comm")).unwrap_or_default();
+    String::from_utf8_lossy(name.trim_ascii_end()).into_owned()
+}
+
+fn numbered_entries(directory: &str) -> Vec<u32> {
+    let Ok(entries) = fs::read_dir(directory) else { return Vec::new() };
+    entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect()
+}
+
+/// How a process ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum End {
+    /// By itself, with this exit code.
+    Exited(i32),
+    /// By this signal.
+    Killed(i32),
+}
+
+/// Fetches every child that has ended, without waiting: its pid, and how it ended.
+pub fn reap() -> Vec<(u32, End)> {
+    let mut ended = Vec::new();
+    loop {
+        match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+            Ok(WaitStatus::Exited(pid, code)) => ended.push((pid.as_raw().cast_unsigned(), End::Exited(code))),
+            Ok(WaitStatus::Signaled(pid, signal, _)) => {
+                ended.push((pid.as_raw().cast_unsigned(), End::Killed(signal as i32)));
+            }
+            Err(Errno::EINTR) => {}
+            _ => return ended,
+        }
+    }
+}
+
+/// Ends every descendant of this process: SIGTERM, and SIGKILL for who is still there after `grace`.
+///
+/// Takes several rounds, because a process can fork while it is being ended. Only to be called by a process that
+/// [adopts orphans](adopt_orphans), and whose children are all to go.
+pub fn end_descendants(grace: Duration) {
+    let me = std::process::id();
+    send_to_all(&descendants(me), Signal::SIGTERM);
+    // A stopped process would not see it.
+    send_to_all(&descendants(me), Signal::SIGCONT);
+    let deadline = Instant::now() + grace;
+    loop {
+        reap();
+        let left = descendants(me);
+        if left.is_empty() {
+            return;
+        }
+        if Instant::now() >= deadline {
+            send_to_all(&left, Signal::SIGKILL);
+        }
+        // Bounded: whoever is left was sent a signal that cannot be held back. A process that sleeps in the kernel, on a
+        // dead network disk say, may still not go.
+        if Instant::now() >= deadline + Duration::from_secs(2) {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Ends these processes at once, with SIGKILL.
+pub fn kill_all(pids: &[u32]) {
+    send_to_all(pids, Signal::SIGKILL);
+}
+
+fn send_to_all(pids: &[u32], signal: Signal) {
+    for &pid in pids {
+        // ESRCH: it has just ended by itself.
+        let _ = kill(Pid::from_raw(pid.cast_signed()), signal);
+    }
+}

@@ -1,0 +1,41 @@
+//! Signals as something to read: they are held back and fetched from a descriptor, so that none interrupts anything.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+
+/// The signals that this process has taken over: SIGINT, SIGTERM, SIGHUP and SIGCHLD.
+pub struct Signals {
+    fd: SignalFd,
+}
+
+impl Signals {
+    /// Holds them back from now on. To be called before any other thread is started.
+    pub fn take_over() -> io::Result<Self> {
+        let taken = SigSet::from_iter([Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGCHLD]);
+        taken.thread_block()?;
+        let fd = SignalFd::with_flags(&taken, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
+        Ok(Self { fd })
+    }
+
+    /// The next signal that has come in, if any.
+    pub fn next(&self) -> io::Result<Option<Signal>> {
+        Ok(self.fd.read_signal()?.and_then(|info| Signal::try_from(info.ssi_signo.cast_signed()).ok()))
+    }
+}
+
+impl AsFd for Signals {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+/// Makes a program start with no signal held back: it would inherit ours.
+pub fn let_signals_through(command: &mut Command) -> &mut Command {
+    // SAFETY: the closure runs between fork and exec, and makes one async-signal-safe call, sigprocmask.
+    unsafe { command.pre_exec(|| Ok(SigSet::empty().thread_set_mask()?)) }
+}

@@ -1,0 +1,6 @@
+//! Views: each turns events, or sockets, into something to look at.
+
+pub mod describe;
+pub mod paint;
+pub mod table;
+pub mod timeline;

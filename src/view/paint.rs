@@ -1,0 +1,106 @@
+//! Output that fits its reader: harmless, as wide as the terminal, coloured where colours are wanted.
+
+use std::io::{self, BufWriter, Write};
+use std::os::fd::AsFd;
+
+use anstream::AutoStream;
+use anstyle::{AnsiColor, Style};
+
+use crate::sys::terminal;
+
+/// For the kernel's lines.
+pub const KERNEL: Style = AnsiColor::Cyan.on_default();
+/// For a server's lines.
+pub const SERVER: Style = AnsiColor::Green.on_default();
+/// For this command's own lines.
+pub const OWN: Style = AnsiColor::Yellow.on_default();
+/// For what must not be missed.
+pub const STRONG: Style = Style::new().bold();
+/// For explanations, which are read once.
+pub const QUIET: Style = Style::new().dimmed();
+
+/// `text` in a style.
+pub fn in_style(style: Style, text: &str) -> String {
+    format!("{style}{text}{style:#}")
+}
+
+/// Text from outside as it may be shown: control characters, broken UTF-8 and invisible characters become visible.
+pub fn harmless(bytes: &[u8]) -> String {
+    let mut shown = String::new();
+    for character in String::from_utf8_lossy(bytes).chars() {
+        match character {
+            '\t' => shown.push_str("    "),
+            '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' => {
+                shown.extend(character.escape_unicode());
+            }
+            _ if character.is_control() => shown.extend(character.escape_default()),
+            _ => shown.push(character),
+        }
+    }
+    shown
+}
+
+/// Standard output, with or without colours (NO_COLOR, CLICOLOR_FORCE, or whether it is a terminal).
+///
+/// What is printed is seen when it is flushed.
+pub struct Page {
+    out: BufWriter<AutoStream<io::Stdout>>,
+    width: Option<usize>,
+}
+
+impl Page {
+    /// Standard output, as wide as the terminal behind it; without a terminal no line is broken.
+    pub fn stdout() -> Self {
+        Self { out: BufWriter::new(AutoStream::auto(io::stdout())), width: terminal::columns(io::stdout().as_fd()) }
+    }
+
+    /// How many columns there are; `None` where there is no terminal.
+    pub fn width(&self) -> Option<usize> {
+        self.width
+    }
+
+    /// Writes a line. Where the terminal is too narrow, it goes on below, `indent` columns in.
+    pub fn line(&mut self, text: &str, indent: usize) -> io::Result<()> {
+        let Some(width) = self.width else { return writeln!(self.out, "{text}") };
+        // A deep indent on a narrow terminal would leave no room for the text.
+        let indent = " ".repeat(indent.min(width / 4));
+        let options = textwrap::Options::new(width).subsequent_indent(&indent);
+        let mut whole = String::new();
+        for line in textwrap::wrap(text, options) {
+            whole.push_str(line.trim_end());
+            whole.push('\n');
+        }
+        self.out.write_all(whole.as_bytes())
+    }
+
+    /// Lets everything be seen that was printed so far.
+    pub fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+
+    /// An empty line.
+    pub fn gap(&mut self) -> io::Result<()> {
+        self.out.write_all(b"\n")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_escape_sequence_becomes_visible() {
+        assert_eq!(harmless(b"\x1b[2J\x9b"), "\\u{1b}[2J\u{fffd}");
+        assert_eq!(harmless("\u{9b}2J".as_bytes()), "\\u{9b}2J");
+    }
+
+    #[test]
+    fn text_that_would_run_backwards_becomes_visible() {
+        assert_eq!(harmless("\u{202e}x".as_bytes()), "\\u{202e}x");
+    }
+
+    #[test]
+    fn plain_text_in_any_script_stays_as_it_is() {
+        assert_eq!(harmless("Grüße 你好".as_bytes()), "Grüße 你好");
+    }
+}

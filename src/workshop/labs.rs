@@ -1,0 +1,96 @@
+//! The list of labs. Help, Makefile and documents are held against it by tests.
+
+use std::fmt;
+
+/// One lab.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Lab {
+    /// Its number.
+    pub number: u8,
+    /// Its package, and its directory under `labs/`.
+    pub package: &'static str,
+    /// The one idea that it adds to the lab before.
+    pub idea: &'static str,
+    /// Where its server listens unless told otherwise.
+    pub port: u16,
+}
+
+/// Every lab that is here, in order.
+pub const LABS: &[Lab] = &[
+    Lab { number: 1, package: "lab01_echo", idea: "the calls, one client at a time (socket2)", port: 7001 },
+    Lab {
+        number: 2,
+        package: "lab02_raw",
+        idea: "one level down: fds, sockaddr, errno; IPv6, Unix (nix, libc)",
+        port: 7002,
+    },
+    Lab { number: 3, package: "lab03_fork", idea: "a process per client: fork, SIGCHLD, zombies", port: 7003 },
+];
+
+impl Lab {
+    /// The name of its server's binary.
+    pub fn server(&self) -> String {
+        format!("lab{}-server", self.number)
+    }
+
+    /// The name of its client's binary.
+    pub fn client(&self) -> String {
+        format!("lab{}-client", self.number)
+    }
+
+    /// The lab with this number.
+    pub fn find(number: &str) -> Result<&'static Self, NoSuchLab> {
+        let wanted = number.trim_start_matches("lab").parse::<u32>();
+        let found = wanted.as_ref().ok().and_then(|&wanted| LABS.iter().find(|lab| u32::from(lab.number) == wanted));
+        found.ok_or_else(|| {
+            let distance = |lab: &&Self| wanted.as_ref().map_or(0, |&wanted| wanted.abs_diff(u32::from(lab.number)));
+            NoSuchLab { asked: number.into(), nearest: LABS.iter().min_by_key(distance) }
+        })
+    }
+}
+
+/// A lab was asked for that is not here.
+#[derive(Debug)]
+pub struct NoSuchLab {
+    asked: String,
+    nearest: Option<&'static Lab>,
+}
+
+impl fmt::Display for NoSuchLab {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "there is no lab {:?}", self.asked)?;
+        match self.nearest {
+            Some(Lab { number, idea, .. }) => write!(f, "; the nearest is lab {number}: {idea}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for NoSuchLab {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lab_is_found_by_its_number() {
+        assert_eq!(Lab::find("3").unwrap().package, "lab03_fork");
+        assert_eq!(Lab::find("lab2").unwrap().number, 2);
+    }
+
+    #[test]
+    fn a_lab_that_does_not_exist_is_answered_with_the_nearest() {
+        for (asked, nearest) in [("0", "lab 1"), ("9", "lab 3"), ("4294967295", "lab 3"), ("x", "lab 1")] {
+            let message = Lab::find(asked).unwrap_err().to_string();
+            assert!(message.contains(nearest), "{message}");
+        }
+    }
+
+    #[test]
+    fn labs_are_numbered_from_one_and_listen_on_7000_and_their_number() {
+        for (index, lab) in LABS.iter().enumerate() {
+            assert_eq!(usize::from(lab.number), index + 1);
+            assert_eq!(lab.port, 7000 + u16::from(lab.number));
+        }
+    }
+}

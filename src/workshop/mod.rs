@@ -1,0 +1,64 @@
+//! The workshop: the list of labs, and what a learner does with them.
+
+pub mod build;
+pub mod client;
+pub mod diff;
+pub mod doctor;
+pub mod guard;
+pub mod labs;
+pub mod program;
+pub mod run;
+pub mod states;
+
+use std::fmt;
+use std::io;
+
+/// Why a command could not do what it was asked to do. Printed once, by `main`.
+#[derive(Debug)]
+pub enum Problem {
+    /// Standard output is closed: nobody reads any more.
+    Output(io::Error),
+    /// The kernel refused something that was needed.
+    Kernel {
+        /// What was being done.
+        doing: &'static str,
+        /// What it said.
+        error: io::Error,
+    },
+    /// It has been told in full what happened.
+    Told(String),
+}
+
+impl Problem {
+    /// For `map_err`: the error came up while doing this.
+    pub fn while_doing(doing: &'static str) -> impl Fn(io::Error) -> Self {
+        move |error| Self::Kernel { doing, error }
+    }
+}
+
+/// Whatever is not given another context was a failure to print.
+impl From<io::Error> for Problem {
+    fn from(error: io::Error) -> Self {
+        Self::Output(error)
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Output(error) => write!(f, "write to standard output: {}", with_name(error)),
+            Self::Kernel { doing, error } => write!(f, "could not {doing}: {}", with_name(error)),
+            Self::Told(text) => f.write_str(text),
+        }
+    }
+}
+
+impl std::error::Error for Problem {}
+
+/// An error with the name of its errno: `EPIPE (Broken pipe)`.
+pub fn with_name(error: &io::Error) -> String {
+    match error.raw_os_error().map(nix::errno::Errno::from_raw) {
+        Some(errno) => format!("{errno:?} ({})", errno.desc()),
+        None => error.to_string(),
+    }
+}

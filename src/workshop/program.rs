@@ -1,0 +1,179 @@
+//! A program that is run under a guard, and what it prints.
+
+use std::collections::VecDeque;
+use std::env;
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command};
+use std::time::{Duration, Instant};
+
+use crate::sys::signals::let_signals_through;
+use crate::sys::terminal::pseudo_terminal;
+use crate::sys::{process, readiness};
+use crate::workshop::guard::{GRACE, Report};
+
+/// A longer line is printed in pieces of this many bytes.
+const LONGEST_LINE: usize = 4096;
+/// How many lines of its standard error are kept, for when it fails.
+const LAST_WORDS: usize = 6;
+
+/// A running program. Dropping it ends it, and every process that it has started.
+pub struct Program {
+    guard: Child,
+    control: UnixStream,
+    reports: Lines,
+    output: Lines,
+    errors: Lines,
+    last_words: VecDeque<Vec<u8>>,
+}
+
+/// What came from a program.
+#[derive(Debug)]
+pub enum News {
+    /// A line that it printed, on either stream.
+    Printed(Vec<u8>),
+    /// What its guard has to say.
+    Reported(Report),
+}
+
+impl Program {
+    /// Starts it, with `PORT` in its environment as well: some programs take it from there.
+    pub fn start(command: &[OsString], port: u16) -> io::Result<Self> {
+        let (control, guards_side) = UnixStream::pair()?;
+        let (terminal, programs_side) = pseudo_terminal()?;
+        let (errors, errors_side) = io::pipe()?;
+        let mut guard = Command::new(env::current_exe()?);
+        guard
+            .arg("guard")
+            .arg("--")
+            .args(command)
+            .env("PORT", port.to_string())
+            // Its output is shown line by line, among others': colours and cursor movements would not survive that.
+            .env("TERM", "dumb")
+            .stdin(OwnedFd::from(guards_side))
+            .stdout(programs_side)
+            .stderr(errors_side)
+            .process_group(0);
+        let guard = let_signals_through(&mut guard).spawn()?;
+        let reports = Lines::new(control.as_fd().try_clone_to_owned()?);
+        Ok(Self {
+            guard,
+            control,
+            reports,
+            output: Lines::new(terminal),
+            errors: Lines::new(errors.into()),
+            last_words: VecDeque::new(),
+        })
+    }
+
+    /// The processes that the program consists of, its guard not counted.
+    pub fn processes(&self) -> Vec<u32> {
+        process::descendants(self.guard.id())
+    }
+
+    /// Waits until there is news, or `other` has something to read, but no longer than `limit`.
+    pub fn wait(&mut self, other: BorrowedFd, limit: Duration) -> io::Result<Vec<News>> {
+        // Reports come last: what was printed before the end is news of before the end.
+        let sources = [&self.output, &self.errors, &self.reports];
+        let mut fds = vec![other];
+        fds.extend(sources.iter().filter(|lines| !lines.at_end).map(|lines| lines.source.as_fd()));
+        readiness::wait(&fds, limit)?;
+        self.read_what_is_there()
+    }
+
+    /// What is there already.
+    pub fn read_what_is_there(&mut self) -> io::Result<Vec<News>> {
+        let mut news = Vec::new();
+        let reports = self.reports.read_what_is_there()?;
+        news.extend(self.output.read_what_is_there()?.into_iter().map(News::Printed));
+        for line in self.errors.read_what_is_there()? {
+            self.last_words.push_back(line.clone());
+            if self.last_words.len() > LAST_WORDS {
+                self.last_words.pop_front();
+            }
+            news.push(News::Printed(line));
+        }
+        let parsed = reports.iter().filter_map(|line| Report::from_line(str::from_utf8(line).ok()?));
+        news.extend(parsed.map(News::Reported));
+        Ok(news)
+    }
+
+    /// The last lines that it printed on its standard error.
+    pub fn last_words(&self) -> impl Iterator<Item = &[u8]> {
+        self.last_words.iter().map(Vec::as_slice)
+    }
+
+    /// Asks the guard to end everything, and goes on.
+    pub fn ask_to_end(&mut self) {
+        // EPIPE: the guard has ended, and then so has everything.
+        let _ = self.control.write_all(b"e");
+    }
+
+    /// Ends everything at once.
+    pub fn kill(&mut self) {
+        process::kill_all(&self.processes());
+    }
+
+    /// Whether the guard has ended, and with it everything else.
+    pub fn has_ended(&mut self) -> bool {
+        matches!(self.guard.try_wait(), Ok(Some(_)) | Err(_))
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        self.ask_to_end();
+        let deadline = Instant::now() + GRACE + Duration::from_secs(3);
+        while !self.has_ended() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        // The guard is stuck, or somebody has killed it: what it guarded is ours to end.
+        if !self.has_ended() {
+            let _ = self.guard.kill();
+            let _ = self.guard.wait();
+        }
+        process::end_descendants(GRACE);
+    }
+}
+
+/// Cuts what comes from a descriptor into lines.
+struct Lines {
+    source: File,
+    begun: Vec<u8>,
+    at_end: bool,
+}
+
+impl Lines {
+    fn new(source: OwnedFd) -> Self {
+        Self { source: source.into(), begun: Vec::new(), at_end: false }
+    }
+
+    /// The lines that are there, without their ends. A line that is not finished is kept until it is, or until the end.
+    fn read_what_is_there(&mut self) -> io::Result<Vec<Vec<u8>>> {
+        let mut buffer = [0; 16 * 1024];
+        if !self.at_end && readiness::wait(&[self.source.as_fd()], Duration::ZERO)?[0] {
+            match self.source.read(&mut buffer) {
+                // EIO is how a pseudo terminal says that nobody has its other side open any more.
+                Ok(0) | Err(_) => self.at_end = true,
+                Ok(length) => self.begun.extend(&buffer[..length]),
+            }
+        }
+        let mut lines = Vec::new();
+        while let Some(end) = self.begun.iter().position(|&byte| byte == b'\n') {
+            let mut line: Vec<u8> = self.begun.drain(..=end).collect();
+            line.pop();
+            lines.extend(line.chunks(LONGEST_LINE).map(<[u8]>::to_vec));
+            if line.is_empty() {
+                lines.push(line);
+            }
+        }
+        if self.begun.len() >= LONGEST_LINE || (self.at_end && !self.begun.is_empty()) {
+            lines.push(std::mem::take(&mut self.begun));
+        }
+        Ok(lines)
+    }
+}
