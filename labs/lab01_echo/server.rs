@@ -32,7 +32,7 @@ struct Options {
     #[command(flatten)]
     server: ServerOptions<7001>,
 
-    /// Listen even where connections of an earlier run are in TIME-WAIT (SO_REUSEADDR)
+    /// Listen even where connections of an earlier run with this option are in TIME-WAIT (SO_REUSEADDR)
     #[arg(long)]
     reuse: bool,
 }
@@ -46,7 +46,8 @@ fn main() -> Result<(), Failure> {
     let listener =
         Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP)).during("socket", address)?;
 
-    // Without this option, bind(2) refuses a port as long as any socket still uses it, TIME-WAIT included.
+    // Without this option, bind(2) refuses a port as long as any socket still uses it, TIME-WAIT included. On Linux the
+    // socket that is left over must have had the option too: it helps from the second run with it on.
     if options.reuse {
         listener.set_reuse_address(true).during("setsockopt SO_REUSEADDR", address)?;
     }
@@ -72,7 +73,7 @@ fn main() -> Result<(), Failure> {
             Err(error) if error.kind() == ErrorKind::ConnectionAborted => continue,
             // No file descriptor is left. The client stays in the queue: breathe, or this loop would take a whole core.
             Err(error) if matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) => {
-                say!("accept: {error}; the client waits in the queue");
+                say!("{}\n  the client waits in the queue", Failure::new("accept", address, error));
                 thread::sleep(BREATH);
                 continue;
             }

@@ -14,6 +14,7 @@
 use std::io::Error;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
@@ -36,7 +37,7 @@ struct Options {
     client: ClientOptions<7003>,
 }
 
-fn main() -> Result<(), Failure> {
+fn main() -> Result<ExitCode, Failure> {
     let options = Options::parse().client;
     let server = format!("{}:{}", options.host(), options.port);
     let addresses = (options.host(), options.port).to_socket_addrs().during("getaddrinfo", &server)?;
@@ -47,6 +48,8 @@ fn main() -> Result<(), Failure> {
     match unsafe { fork() }.during("fork", &server)? {
         ForkResult::Child => {
             let sent = send_what_is_typed(connection.as_fd(), &server);
+            // Also when that failed: without our FIN the server sends none, and the parent would wait for it for ever.
+            let sent = sent.and(half_close(connection.as_fd(), &server));
             if let Err(failure) = &sent {
                 eprintln!("Error: {failure}");
             }
@@ -57,9 +60,15 @@ fn main() -> Result<(), Failure> {
         ForkResult::Parent { child } => {
             let end = show_what_arrives(&connection, &server);
             // No more will come: call the child away from the keyboard, and fetch it, or it would be a zombie.
-            let finished = call_away(child).during("waitpid", child)?;
+            let status = call_away(child).during("waitpid", child)?;
             end?;
-            if finished { Ok(()) } else { Err(Failure::new("read", server, early_end())) }
+            match status {
+                WaitStatus::Exited(_, 0) => Ok(ExitCode::SUCCESS),
+                // It could not send everything, and has said why.
+                WaitStatus::Exited(..) => Ok(ExitCode::FAILURE),
+                // It was still at work when SIGTERM came.
+                _ => Err(Failure::new("read", server, early_end())),
+            }
         }
     }
 }
@@ -72,6 +81,10 @@ fn send_what_is_typed(connection: BorrowedFd, server: &str) -> Result<(), Failur
     while let Some(line) = keyboard.next_line().during("read", "standard input")? {
         write_all(connection, line).during("write", server)?;
     }
+    Ok(())
+}
+
+fn half_close(connection: BorrowedFd, server: &str) -> Result<(), Failure> {
     // The half-close may bring the server's FIN at once, and that the parent's SIGTERM: by then our work was done.
     // SAFETY: it ignores the signal; no handler of ours runs.
     unsafe { signal(Signal::SIGTERM, SigHandler::SigIgn) }.during("signal", "SIGTERM")?;
@@ -92,14 +105,13 @@ fn show_what_arrives(connection: &OwnedFd, server: &str) -> Result<(), Failure> 
     }
 }
 
-/// Ends the child if it is still at work. True when it had sent everything by itself.
-fn call_away(child: Pid) -> Result<bool, Errno> {
+/// Ends the child if it is still at work, and fetches its exit status.
+fn call_away(child: Pid) -> Result<WaitStatus, Errno> {
     kill(child, Signal::SIGTERM)?;
     loop {
         match waitpid(child, None) {
-            Ok(status) => return Ok(matches!(status, WaitStatus::Exited(_, 0))),
             Err(Errno::EINTR) => continue,
-            Err(errno) => return Err(errno),
+            ended => return ended,
         }
     }
 }

@@ -15,9 +15,10 @@ use crate::lens::table::{Subject, Tables};
 const LYING: Duration = Duration::from_millis(300);
 /// For how long after a change the samples are taken close together.
 const BUSY: Duration = Duration::from_millis(250);
-/// The shortest and the longest time between two samples, after a change and at rest.
-const CLOSE: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(10));
-const RELAXED: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(50));
+/// The shortest and the longest time between two samples right after a change.
+pub const CLOSE: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(10));
+/// The shortest and the longest time between two samples at rest. It depends on how long a sample takes.
+pub const RELAXED: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(50));
 /// Owners are not looked up more often than this: it means reading the descriptors of every process.
 const LOOK_UP: Duration = Duration::from_millis(50);
 
@@ -71,19 +72,13 @@ impl Follower {
     }
 
     /// How long to pause before the next sample, so that sampling takes little more than a hundredth of a core at rest
-    /// (but on a machine with very many sockets, where a sample takes long).
+    /// (more on a machine with very many sockets, where a sample takes long).
     pub fn pause(&self) -> Duration {
-        if self.changed.elapsed() < BUSY { self.close_pause() } else { self.relaxed_pause() }
-    }
-
-    /// The time between two samples right after a change.
-    pub fn close_pause(&self) -> Duration {
-        (self.cost * 4).clamp(CLOSE.0, CLOSE.1)
-    }
-
-    /// The time between two samples at rest.
-    pub fn relaxed_pause(&self) -> Duration {
-        (self.cost * 80).clamp(RELAXED.0, RELAXED.1)
+        if self.changed.elapsed() < BUSY {
+            (self.cost * 4).clamp(CLOSE.0, CLOSE.1)
+        } else {
+            (self.cost * 80).clamp(RELAXED.0, RELAXED.1)
+        }
     }
 
     /// Asks the kernel, and returns what is different from the last time.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::sys::prctl::set_child_subreaper;
 use nix::sys::signal::{Signal, kill};
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
 use nix::unistd::Pid;
 
 /// Makes this process the parent of every descendant whose own parent ends (prctl(2), PR_SET_CHILD_SUBREAPER): a program
@@ -90,6 +90,12 @@ pub fn reap() -> Vec<(u32, End)> {
     }
 }
 
+/// Whether this process has children, those included that have ended and were not fetched yet.
+fn has_children() -> bool {
+    let looking = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+    waitid(Id::All, looking) != Err(Errno::ECHILD)
+}
+
 /// Ends every descendant of this process: SIGTERM, and SIGKILL for who is still there after `grace`.
 ///
 /// Takes several rounds, because a process can fork while it is being ended. Only to be called by a process that
@@ -103,7 +109,7 @@ pub fn end_descendants(grace: Duration) {
     loop {
         reap();
         let left = descendants(me);
-        if left.is_empty() {
+        if left.is_empty() && !has_children() {
             return;
         }
         if Instant::now() >= deadline {

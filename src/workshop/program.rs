@@ -29,6 +29,8 @@ pub struct Program {
     output: Lines,
     errors: Lines,
     last_words: VecDeque<Vec<u8>>,
+    is_started: bool,
+    is_ending: bool,
 }
 
 /// What came from a program.
@@ -67,6 +69,8 @@ impl Program {
             output: Lines::new(terminal),
             errors: Lines::new(errors.into()),
             last_words: VecDeque::new(),
+            is_started: false,
+            is_ending: false,
         })
     }
 
@@ -77,18 +81,25 @@ impl Program {
 
     /// Waits until there is news, or `other` has something to read, but no longer than `limit`.
     pub fn wait(&mut self, other: BorrowedFd, limit: Duration) -> io::Result<Vec<News>> {
-        // Reports come last: what was printed before the end is news of before the end.
-        let sources = [&self.output, &self.errors, &self.reports];
+        let sources = [&self.reports, &self.output, &self.errors];
+        let known = if self.is_started { sources.len() } else { 1 };
         let mut fds = vec![other];
-        fds.extend(sources.iter().filter(|lines| !lines.at_end).map(|lines| lines.source.as_fd()));
+        fds.extend(sources[..known].iter().filter(|lines| !lines.at_end).map(|lines| lines.source.as_fd()));
         readiness::wait(&fds, limit)?;
         self.read_what_is_there()
     }
 
     /// What is there already.
     pub fn read_what_is_there(&mut self) -> io::Result<Vec<News>> {
+        let lines = self.reports.read_what_is_there()?;
+        let reports = lines.iter().filter_map(|line| Report::from_line(str::from_utf8(line).ok()?)).map(News::Reported);
+        if !self.is_started {
+            // What it prints is left where it is until its guard has said who it is.
+            self.is_started = !lines.is_empty();
+            return Ok(reports.collect());
+        }
+        // The end is reported last: what was printed before it is news of before it.
         let mut news = Vec::new();
-        let reports = self.reports.read_what_is_there()?;
         news.extend(self.output.read_what_is_there()?.into_iter().map(News::Printed));
         for line in self.errors.read_what_is_there()? {
             self.last_words.push_back(line.clone());
@@ -97,8 +108,7 @@ impl Program {
             }
             news.push(News::Printed(line));
         }
-        let parsed = reports.iter().filter_map(|line| Report::from_line(str::from_utf8(line).ok()?));
-        news.extend(parsed.map(News::Reported));
+        news.extend(reports);
         Ok(news)
     }
 
@@ -109,6 +119,7 @@ impl Program {
 
     /// Asks the guard to end everything, and goes on.
     pub fn ask_to_end(&mut self) {
+        self.is_ending = true;
         // EPIPE: the guard has ended, and then so has everything.
         let _ = self.control.write_all(b"e");
     }
@@ -116,6 +127,11 @@ impl Program {
     /// Ends everything at once.
     pub fn kill(&mut self) {
         process::kill_all(&self.processes());
+    }
+
+    /// Whether the guard has ended though nobody asked it to.
+    pub fn lost_its_guard(&self) -> bool {
+        self.reports.at_end && !self.is_ending
     }
 
     /// Whether the guard has ended, and with it everything else.

@@ -10,7 +10,7 @@ use nix::errno::Errno;
 use nix::sys::signal::Signal;
 
 use crate::event::{Endpoint, Event, Protocol, Socket, State, What, Who};
-use crate::lens::follow::Follower;
+use crate::lens::follow::{CLOSE, Follower, RELAXED};
 use crate::lens::owners::Owners;
 use crate::lens::table::{Subject, Tables};
 use crate::sys::process::{self, End};
@@ -168,18 +168,22 @@ impl Run<'_> {
             let asked = self.port;
             self.note(format!("it listens on port {port}, not on {asked}: this follows {port} ({{port}} in the command stands for the port)"))?;
         }
+        // Usually the program itself; but some put themselves into the background.
+        let mut held = socket.clone();
+        Owners::look_up().fill_in(&mut held);
+        let holder = held.owners.first().map_or(self.pid, |owner| owner.pid);
         let terminals = match (&socket.local, socket.protocol) {
-            (Endpoint::Inet(address), Protocol::Tcp) => tcp_commands(lab, *address, self.pid),
+            (Endpoint::Inet(address), Protocol::Tcp) => tcp_commands(lab, *address, holder),
             (Endpoint::Inet(address), _) => vec![
                 ("terminal 2", format!("nc -u {} {}", reachable(*address), address.port())),
                 ("terminal 3", format!("socklab states --udp --port {}", address.port())),
-                ("", format!("ss -uanp 'sport = :{0} or dport = :{0}'", address.port())),
+                ("", format!("or: ss -uanp 'sport = :{0} or dport = :{0}'", address.port())),
             ],
             (path, _) => vec![
                 ("terminal 2", format!("make client{} ARGS='--family unix'", lab.number)),
                 ("", format!("or: nc -U {}", harmless(path.to_string().as_bytes()))),
                 ("terminal 3", "make states ARGS=--unix".into()),
-                ("", "ss -xap".into()),
+                ("", "or: ss -xap".into()),
             ],
         };
         let page = self.timeline.page();
@@ -194,11 +198,17 @@ impl Run<'_> {
     /// Says once what this can and cannot see, then shows what the server prints and what its sockets do.
     fn follow(&mut self, mut follower: Follower) -> Result<ExitCode, Problem> {
         let first = follower.sample().map_err(kernel_tables)?;
-        let (rest, busy) = (follower.relaxed_pause().as_millis(), follower.close_pause().as_millis());
+        let brief = if follower.subject().tcp {
+            ": on loopback mostly SYN-SENT, SYN-RECEIVED, FIN-WAIT-1, LAST-ACK"
+        } else {
+            ""
+        };
         self.timeline.page().line(
             &format!(
-                "Seen from the kernel (sock_diag), about every {rest} ms, after a change every {busy} ms. What comes and \
-                 goes between two samples is not seen: on loopback mostly SYN-SENT, SYN-RECEIVED, FIN-WAIT-1, LAST-ACK."
+                "Seen from the kernel (sock_diag): a sample every {} ms, after a change every {} ms. What comes and goes \
+                 between two samples is not seen{brief}.",
+                in_ms(RELAXED),
+                in_ms(CLOSE)
             ),
             0,
         )?;
@@ -218,7 +228,7 @@ impl Run<'_> {
             if let Some(end) = self.ended
                 && self.program.processes().is_empty()
             {
-                self.show_news(Duration::ZERO)?;
+                self.drain()?;
                 self.note(format!("the server {}", how_it_ended(end)))?;
                 self.show_remains(&mut follower)?;
                 return Ok(if end == End::Exited(0) { ExitCode::SUCCESS } else { ExitCode::FAILURE });
@@ -237,7 +247,7 @@ impl Run<'_> {
             }
             self.show_news(LOOK)?;
         }
-        self.show_news(Duration::ZERO)?;
+        self.drain()?;
         if let Some(mut follower) = follower {
             self.show_remains(&mut follower)?;
         }
@@ -269,6 +279,27 @@ impl Run<'_> {
             .program
             .wait(self.signals.as_fd(), limit)
             .map_err(Problem::while_doing("wait for the server's output (poll)"))?;
+        if self.program.lost_its_guard() {
+            return Err(Problem::Told(
+                "the guard of the server was ended by somebody else; the server is ended too".into(),
+            ));
+        }
+        self.show(news)
+    }
+
+    /// Shows what the program has printed and nobody has read yet. Bounded: a program that is not over may print for ever.
+    fn drain(&mut self) -> Result<(), Problem> {
+        for _ in 0..1000 {
+            let news = self.program.read_what_is_there().map_err(Problem::while_doing("read the server's output"))?;
+            if news.is_empty() {
+                break;
+            }
+            self.show(news)?;
+        }
+        Ok(())
+    }
+
+    fn show(&mut self, news: Vec<News>) -> Result<(), Problem> {
         for item in news {
             match item {
                 News::Printed(line) => {
@@ -320,7 +351,7 @@ impl Run<'_> {
 
     /// Ended, or still running but not listening: told apart, with the last words of its standard error.
     fn why_it_does_not_listen(&mut self, tables: &mut Tables, is_over: bool) -> Result<String, Problem> {
-        self.show_news(Duration::ZERO)?;
+        self.drain()?;
         let seconds = self.started.elapsed().as_secs_f64();
         let mut text = match self.ended {
             Some(end) if is_over => {
@@ -371,6 +402,10 @@ fn who_uses(port: u16, tables: &mut Tables) -> Result<String, Problem> {
     Ok(text)
 }
 
+fn in_ms((shortest, longest): (Duration, Duration)) -> String {
+    format!("{} to {}", shortest.as_millis(), longest.as_millis())
+}
+
 fn how_it_ended(end: End) -> String {
     match end {
         End::Exited(code) => format!("exited with code {code}"),
@@ -390,8 +425,8 @@ fn tcp_commands(lab: &Lab, address: SocketAddr, pid: u32) -> Vec<(&'static str, 
         ("", format!("or: nc {host} {port}")),
         ("terminal 3", format!("make states PORT={port}")),
         ("", format!("or: ss -tanp 'sport = :{port} or dport = :{port}'")),
-        ("", format!("sudo tcpdump -i lo -nn 'tcp port {port}'")),
-        ("", format!("sudo strace -f -e trace=network -p {pid}")),
+        ("", format!("or: sudo tcpdump -i lo -nn 'tcp port {port}'")),
+        ("", format!("or: sudo strace -f -e trace=network -p {pid}")),
     ]
 }
 

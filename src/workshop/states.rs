@@ -8,7 +8,7 @@ use std::time::Instant;
 use nix::sys::signal::Signal;
 
 use crate::event::{Event, Socket, What};
-use crate::lens::follow::Follower;
+use crate::lens::follow::{Follower, RELAXED};
 use crate::lens::owners::Owners;
 use crate::lens::table::{Subject, Tables};
 use crate::sys::readiness;
@@ -38,7 +38,19 @@ pub struct Options {
 pub fn states(options: &Options) -> Result<ExitCode, Problem> {
     let kernel = Problem::while_doing("ask the kernel for its sockets (sock_diag)");
     let mut tables = Tables::open().map_err(&kernel)?;
-    let mut sockets = tables.snapshot(&options.subject, true).map_err(&kernel)?;
+    if !options.watch {
+        show(tables.snapshot(&options.subject, true).map_err(&kernel)?, options)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let signals = Signals::take_over().map_err(Problem::while_doing("take over the signals"))?;
+    // What is shown first is the first sample: no change can fall between the two.
+    let mut follower = Follower::new(tables, options.subject.clone(), Instant::now());
+    follower.sample().map_err(&kernel)?;
+    show(follower.sockets().cloned().collect(), options)?;
+    watch(&signals, follower, options)
+}
+
+fn show(mut sockets: Vec<Socket>, options: &Options) -> Result<(), Problem> {
     sockets.sort_by(|a, b| {
         let order = |socket: &Socket| (socket.protocol, !socket.is_listening());
         order(a).cmp(&order(b)).then_with(|| (&a.local, &a.remote).cmp(&(&b.local, &b.remote)))
@@ -48,12 +60,7 @@ pub fn states(options: &Options) -> Result<ExitCode, Problem> {
         let owners = Owners::look_up();
         sockets.iter_mut().for_each(|socket| owners.fill_in(socket));
     }
-    if options.json {
-        print_json(&sockets)?;
-    } else {
-        print_table(&sockets, options, with_owners)?;
-    }
-    if options.watch { watch(tables, options) } else { Ok(ExitCode::SUCCESS) }
+    if options.json { print_json(&sockets) } else { print_table(&sockets, options, with_owners) }
 }
 
 fn print_table(sockets: &[Socket], options: &Options, with_owners: bool) -> Result<(), Problem> {
@@ -83,19 +90,14 @@ fn print_json(sockets: &[Socket]) -> Result<(), Problem> {
 }
 
 /// Every change from now on, until Ctrl-C.
-fn watch(tables: Tables, options: &Options) -> Result<ExitCode, Problem> {
-    let signals = Signals::take_over().map_err(Problem::while_doing("take over the signals"))?;
-    let mut follower = Follower::new(tables, options.subject.clone(), Instant::now());
+fn watch(signals: &Signals, mut follower: Follower, options: &Options) -> Result<ExitCode, Problem> {
     let mut timeline = Timeline::new(options.subject.port);
     let kernel = Problem::while_doing("ask the kernel for its sockets (sock_diag)");
-    // The first sample is what was printed already.
-    follower.sample().map_err(&kernel)?;
     if !options.json {
-        let pause = follower.relaxed_pause().as_millis();
-        timeline.page().line(
-            &format!("Watching, about every {pause} ms; what comes and goes in between is not seen. Ctrl-C ends."),
-            0,
-        )?;
+        let (most, least) = (RELAXED.0.as_millis(), RELAXED.1.as_millis());
+        let text =
+            format!("Watching, every {most} to {least} ms; what comes and goes in between is not seen. Ctrl-C ends.");
+        timeline.page().line(&text, 0)?;
         timeline.page().flush()?;
     }
     loop {

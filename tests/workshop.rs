@@ -1,0 +1,137 @@
+//! The list of labs is one list: what is generated from it, or stands beside it, says the same.
+
+#![allow(clippy::unwrap_used, reason = "a failed expectation is what a test is for")]
+
+mod common;
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use common::socklab;
+use socklab::workshop::labs::LABS;
+use testkit::process::{Server, run};
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(file: &str) -> String {
+    fs::read_to_string(root().join(file)).unwrap_or_else(|error| panic!("{file}: {error}"))
+}
+
+fn make(words: &[&str]) -> String {
+    let output = Command::new("make").args(["--no-print-directory"]).args(words).current_dir(root()).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn a_bare_make_has_one_line_for_every_target_of_every_lab() {
+    let help = make(&[]);
+    let targets = help.lines().filter_map(|line| line.strip_prefix("  make ")?.split(' ').next());
+    let targets: Vec<&str> = targets.collect();
+    for lab in LABS {
+        for target in [format!("lab{}", lab.number), format!("client{}", lab.number)] {
+            assert_eq!(targets.iter().filter(|&&known| known == target).count(), 1, "{target}: {help}");
+        }
+        let diff = format!("diff{}", lab.number);
+        assert_eq!(targets.contains(&diff.as_str()), lab.number > 1, "{diff}: {help}");
+    }
+    let others: Vec<&&str> =
+        targets.iter().filter(|target| !target.ends_with(|last: char| last.is_ascii_digit())).collect();
+    assert_eq!(others, [&"help", &"states", &"list", &"doctor", &"test", &"lint", &"ci", &"bench", &"clean"]);
+    for variable in ["PORT=", "ADDR=", "CMD=", "ARGS="] {
+        assert!(help.contains(variable), "{variable}: {help}");
+    }
+}
+
+#[test]
+fn every_lab_has_its_package_its_binaries_its_readme_and_its_place_in_the_documents() {
+    let (readme, exercises) = (read("README.md"), read("EXERCISES.md"));
+    for lab in LABS {
+        let manifest = read(&format!("labs/{}/Cargo.toml", lab.package));
+        for binary in [lab.server(), lab.client()] {
+            assert!(manifest.contains(&format!("name = \"{binary}\"")), "{manifest}");
+        }
+        assert!(
+            readme.contains(&format!("(labs/{}/README.md)", lab.package)),
+            "README.md does not link {}",
+            lab.package
+        );
+        assert!(read(&format!("labs/{}/README.md", lab.package)).len() > 1000);
+        let numbered = exercises.lines().filter(|line| line.starts_with(&format!("### {}.", lab.number))).count();
+        assert!(numbered >= 4, "lab {} has {numbered} exercises", lab.number);
+    }
+    for directory in fs::read_dir(root().join("labs")).unwrap() {
+        let name = directory.unwrap().file_name().into_string().unwrap();
+        assert!(name == "kit" || LABS.iter().any(|lab| lab.package == name), "labs/{name} is not in the list");
+    }
+}
+
+#[test]
+fn every_servers_own_port_is_the_one_in_the_list() {
+    for lab in LABS {
+        let help = run(Command::new(testkit::process::binary(&lab.server())).arg("--help"));
+        let help = String::from_utf8(help.stdout).unwrap();
+        assert!(help.contains(&format!("[default: {}]", lab.port)), "{help}");
+    }
+}
+
+#[test]
+fn list_names_every_lab() {
+    let list = run(&mut socklab(&["list"]));
+    let list = String::from_utf8(list.stdout).unwrap();
+    for lab in LABS {
+        assert!(list.contains(&format!("lab {}  {}", lab.number, lab.package)), "{list}");
+    }
+}
+
+#[test]
+fn diff_shows_what_a_lab_adds_and_lab_1_has_no_lab_before_it() {
+    let diff = run(&mut socklab(&["diff", "3"]));
+    let diff = String::from_utf8(diff.stdout).unwrap();
+    assert!(diff.lines().any(|line| line.starts_with('+') && line.contains("fork()")), "{diff}");
+    let changes = diff.lines().filter(|line| line.starts_with(['+', '-']));
+    for change in changes {
+        assert!(!change.contains("use ") || !change.ends_with(';') || change.contains("//"), "an import: {change}");
+        assert!(!change[1..].trim_start().starts_with("//!"), "a header: {change}");
+    }
+    let first = run(&mut socklab(&["diff", "1"]));
+    assert_eq!(first.code, Some(1));
+    assert!(first.stderr.contains("lab 1 is the first one"), "{}", first.stderr);
+}
+
+#[test]
+fn doctor_says_what_is_there_what_it_is_for_and_how_to_get_the_rest() {
+    let doctor = run(&mut socklab(&["doctor"]));
+    assert_eq!(doctor.code, Some(0), "{}", doctor.stderr);
+    let told = String::from_utf8(doctor.stdout).unwrap();
+    for name in ["cargo", "make", "ss", "tcpdump", "strace", "tmux", "nc", "states", "7001", "7002", "7003"] {
+        let starts = |line: &str| {
+            line.trim_start().trim_start_matches("yes").trim_start_matches("no").trim_start().starts_with(name)
+        };
+        assert!(told.lines().any(starts), "{name}: {told}");
+    }
+    assert!(told.lines().any(|line| line.starts_with("  yes states")), "{told}");
+    // Where nothing is along PATH, what is missing is named with the command that installs it.
+    let bare = run(socklab(&["doctor"]).env("PATH", "/nonexistent"));
+    let told = String::from_utf8(bare.stdout).unwrap();
+    assert_eq!(bare.code, Some(1), "without cargo nothing can be built: {told}");
+    assert!(told.contains("no  cargo") && told.contains("to install what is missing:"), "{told}");
+}
+
+#[test]
+fn client_is_the_labs_client_with_its_exit_code() {
+    let server = Server::start("lab1-server", &[]);
+    let mut client = socklab(&["client", "1", "--port", &server.port().to_string()]);
+    let mut client = testkit::process::Process::start(&mut client);
+    client.type_line("hello");
+    client.wait_for_line(|line| line == "hello");
+    client.close_stdin();
+    assert_eq!(client.wait().code(), Some(0));
+    drop(server);
+    let refused = run(&mut socklab(&["client", "1", "--port", "1"]));
+    assert_eq!(refused.code, Some(1));
+    assert!(refused.stderr.contains("connect 127.0.0.1:1: ECONNREFUSED"), "{}", refused.stderr);
+}
