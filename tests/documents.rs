@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
@@ -126,8 +126,8 @@ fn play_all(to_play: VecDeque<Vec<String>>) -> Vec<String> {
 
 /// Starts this test once more for one sequence, in a network of its own: no port is taken, no TIME-WAIT left over.
 fn play_in_a_copy(place: &str) -> Result<(), String> {
-    let test = std::env::current_exe().map_err(|error| format!("{place}: the test executable: {error}"))?;
-    let mut copy = Command::new(test);
+    // Not its path: another cargo may have put a newer test there by now.
+    let mut copy = Command::new("/proc/self/exe");
     copy.args(["--exact", "every_console_block_of_every_document_does_what_it_shows", "--nocapture"]);
     copy.env(INSIDE, place).stdin(Stdio::null());
     let output = isolated(&mut copy).output().map_err(|error| format!("{place}: {error}"))?;

@@ -7,6 +7,26 @@ use super::commands::{as_played, builds};
 use super::{Action, Sequence, Step};
 use crate::terminal::{Ctrl, Terminal, TerminalOptions, indented};
 
+/// Expected text that speaks of a failure holds one of these, in any case; the last are parts of errno names.
+const FAILURES: [&str; 13] = [
+    "error",
+    "fail",
+    "killed",
+    "terminated",
+    "refused",
+    "eacces",
+    "eaddr",
+    "eafno",
+    "econn",
+    "emfile",
+    "enoent",
+    "epipe",
+    "etimedout",
+];
+
+/// How long a key has to end a command before the next step is taken all the same.
+const SETTLE: Duration = Duration::from_secs(2);
+
 /// How the terminals of a transcript are to be, and how long to wait in them.
 #[derive(Clone, Debug)]
 pub struct Stage {
@@ -134,7 +154,7 @@ impl Active {
         self.terminal.expect(text, self.patience)?;
         self.last = Last::Matched;
         let text = text.to_lowercase();
-        self.failure_shown |= ["error", "fail", "killed", "terminated"].iter().any(|word| text.contains(word));
+        self.failure_shown |= FAILURES.iter().any(|word| text.contains(word));
         Ok(())
     }
 
@@ -148,7 +168,10 @@ impl Active {
         self.runs_still()?;
         self.last = Last::Pressed;
         self.stopped |= key != Ctrl::D;
-        self.terminal.key(key)
+        self.terminal.key(key)?;
+        // A person sees that it has ended before typing elsewhere. What does not end at once is no fault, here.
+        let _ = self.terminal.await_end(SETTLE);
+        Ok(())
     }
 
     /// Otherwise the shell would take what is typed for a command.
