@@ -67,7 +67,7 @@ lint: ## rustfmt, clippy, rustdoc, shellcheck
 ci: lint test ## What CI runs: lint, then test
 
 bench: ## How fast the labs are, against C programs of the same model (some minutes)
-	$(CARGO) build --release --quiet --workspace
+	$(CARGO) build --release --quiet --workspace --exclude testkit
 	target/release/bench $(ARGS)
 
 clean: ## Remove everything that was built

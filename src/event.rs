@@ -191,7 +191,7 @@ impl Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Inet(address) if address.port() == 0 => f.pad("*"),
-            Self::Inet(address) => f.pad(&address.to_string()),
+            Self::Inet(address) => address.fmt(f),
             Self::Path(path) => f.pad(path),
             Self::Unnamed => f.pad("(unnamed)"),
         }

@@ -1,4 +1,5 @@
 use std::os::fd::BorrowedFd;
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -19,12 +20,15 @@ pub fn write_all(fd: BorrowedFd, mut bytes: &[u8]) -> Result<(), Errno> {
     Ok(())
 }
 
-/// Waits for the end of a connection attempt whose connect(2) a signal interrupted, and returns its outcome.
+/// Waits for the end of a connection attempt whose connect(2) a signal interrupted, and returns its outcome; ETIMEDOUT when
+/// that takes longer than `limit`.
 ///
 /// Spelled out in lab 2: the kernel goes on connecting by itself, and keeps the errno in SO_ERROR.
-pub fn wait_until_connected(connection: BorrowedFd) -> Result<(), Errno> {
+pub fn wait_until_connected(connection: BorrowedFd, limit: Option<Duration>) -> Result<(), Errno> {
+    let timeout = limit.map_or(PollTimeout::NONE, |limit| PollTimeout::try_from(limit).unwrap_or(PollTimeout::MAX));
     loop {
-        match poll(&mut [PollFd::new(connection, PollFlags::POLLOUT)], PollTimeout::NONE) {
+        match poll(&mut [PollFd::new(connection, PollFlags::POLLOUT)], timeout) {
+            Ok(0) => return Err(Errno::ETIMEDOUT),
             Ok(_) => break,
             Err(Errno::EINTR) => {}
             Err(errno) => return Err(errno),

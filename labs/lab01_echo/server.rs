@@ -24,7 +24,7 @@ use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 const BACKLOG: i32 = 128;
 const BUFFER_SIZE: usize = 64 * 1024;
 /// How long to wait when there is no file descriptor left for a new connection.
-const BREATH: Duration = Duration::from_millis(100);
+const BREATH: Duration = Duration::from_millis(500);
 
 /// Lab 1: an echo server, one client at a time
 #[derive(Parser)]
@@ -71,9 +71,9 @@ fn main() -> Result<(), Failure> {
             Err(error) if error.kind() == ErrorKind::Interrupted => continue,
             // The client was gone again before we came to it (on Linux, read(2) is more often the one to say so).
             Err(error) if error.kind() == ErrorKind::ConnectionAborted => continue,
-            // No file descriptor is left. The client stays in the queue: breathe, or this loop would take a whole core.
+            // No file descriptor is left. Clients stay in the queue: breathe, or this loop would take a whole core.
             Err(error) if matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) => {
-                say!("{}\n  the client waits in the queue", Failure::new("accept", address, error));
+                say!("{}\n  whoever connects waits in the accept queue", Failure::new("accept", address, error));
                 thread::sleep(BREATH);
                 continue;
             }

@@ -137,7 +137,7 @@ fn connect(address: Address, timeout: Option<Duration>) -> Result<OwnedFd, Failu
     match Errno::result(result) {
         Ok(_) => {}
         // Interrupted, but the SYN is out: the kernel goes on connecting, and a second connect would be EALREADY.
-        Err(Errno::EINTR) => wait_until_connected(connection.as_fd()).during("connect", address)?,
+        Err(Errno::EINTR) => wait_until_connected(connection.as_fd(), timeout).during("connect", address)?,
         // ECONNREFUSED: a RST came back. EINPROGRESS: the time is up. For the rest see connect(2).
         Err(errno) => return Err(Failure::new("connect", address, errno)),
     }
@@ -147,10 +147,14 @@ fn connect(address: Address, timeout: Option<Duration>) -> Result<OwnedFd, Failu
 }
 
 /// The socket becomes writable when the connection attempt is over; SO_ERROR then holds its errno, 0 if it worked.
-fn wait_until_connected(connection: BorrowedFd) -> Result<(), Errno> {
-    while let Err(errno) = poll(&mut [PollFd::new(connection, PollFlags::POLLOUT)], PollTimeout::NONE) {
-        if errno != Errno::EINTR {
-            return Err(errno);
+fn wait_until_connected(connection: BorrowedFd, limit: Option<Duration>) -> Result<(), Errno> {
+    let timeout = limit.map_or(PollTimeout::NONE, |limit| PollTimeout::try_from(limit).unwrap_or(PollTimeout::MAX));
+    loop {
+        match poll(&mut [PollFd::new(connection, PollFlags::POLLOUT)], timeout) {
+            Ok(0) => return Err(Errno::ETIMEDOUT),
+            Ok(_) => break,
+            Err(Errno::EINTR) => continue,
+            Err(errno) => return Err(errno),
         }
     }
     match getsockopt(&connection, sockopt::SocketError)? {

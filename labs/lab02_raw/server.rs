@@ -28,7 +28,7 @@ use nix::unistd::{read, unlink, write};
 const BACKLOG: i32 = 128;
 const BUFFER_SIZE: usize = 64 * 1024;
 /// How long to wait when there is no file descriptor left for a new connection.
-const BREATH: Duration = Duration::from_millis(100);
+const BREATH: Duration = Duration::from_millis(500);
 
 /// Lab 2: the echo server with file descriptors, sockaddr structs and errno
 #[derive(Parser)]
@@ -89,9 +89,9 @@ fn main() -> Result<(), Failure> {
             Err(Errno::EINTR) => continue,
             // The client was gone again before we came to it (on Linux, read(2) is more often the one to say so).
             Err(Errno::ECONNABORTED) => continue,
-            // No file descriptor is left. The client stays in the queue: breathe, or this loop would take a whole core.
+            // No file descriptor is left. Clients stay in the queue: breathe, or this loop would take a whole core.
             Err(errno @ (Errno::EMFILE | Errno::ENFILE)) => {
-                say!("accept: {errno:?} ({}); the client waits in the queue", errno.desc());
+                say!("accept: {errno:?} ({}); whoever connects waits in the accept queue", errno.desc());
                 thread::sleep(BREATH);
                 continue;
             }

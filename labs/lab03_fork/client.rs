@@ -20,6 +20,7 @@ use std::time::Duration;
 use clap::Parser;
 use kit::{ClientOptions, During, Failure, Keyboard, Screen, wait_until_connected, write_all};
 use nix::errno::Errno;
+use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::{SigHandler, Signal, kill, signal};
 use nix::sys::socket::{
     self, AddressFamily, Shutdown, SockFlag, SockType, SockaddrStorage, setsockopt, shutdown, sockopt,
@@ -47,6 +48,8 @@ fn main() -> Result<ExitCode, Failure> {
     // SAFETY: this process has a single thread, so the child is a whole copy of it, locks and all.
     match unsafe { fork() }.during("fork", &server)? {
         ForkResult::Child => {
+            // Should somebody kill the parent, the child must not stay at the keyboard alone (prctl(2)).
+            let _ = set_pdeathsig(Signal::SIGTERM);
             let sent = send_what_is_typed(connection.as_fd(), &server);
             // Also when that failed: without our FIN the server sends none, and the parent would wait for it for ever.
             let sent = sent.and(half_close(connection.as_fd(), &server));
@@ -144,7 +147,7 @@ fn connect(address: SocketAddr, timeout: Option<Duration>) -> Result<OwnedFd, Fa
     match socket::connect(connection.as_raw_fd(), &SockaddrStorage::from(address)) {
         Ok(()) => {}
         // Interrupted, but the SYN is out: the kernel goes on connecting.
-        Err(Errno::EINTR) => wait_until_connected(connection.as_fd()).during("connect", address)?,
+        Err(Errno::EINTR) => wait_until_connected(connection.as_fd(), timeout).during("connect", address)?,
         Err(errno) => return Err(Failure::new("connect", address, errno)),
     }
     setsockopt(&connection, sockopt::SendTimeout, &TimeVal::seconds(0)).during("setsockopt SO_SNDTIMEO", address)?;

@@ -28,7 +28,7 @@ use nix::unistd::{ForkResult, Pid, fork, getpid, read};
 const BACKLOG: i32 = 128;
 const BUFFER_SIZE: usize = 64 * 1024;
 /// How long to wait when there is no file descriptor left for a new connection.
-const BREATH: Duration = Duration::from_millis(100);
+const BREATH: Duration = Duration::from_millis(500);
 /// The most that `--max-clients` may ask for.
 const PLACES: usize = 4096;
 
@@ -50,6 +50,8 @@ fn main() -> Result<(), Failure> {
     let options = Options::parse();
     let address = options.server.address();
     let places = &CHILDREN[..options.max_clients as usize];
+    // Made once, before any fork: memory that each child had to ask for itself would cost it more than the echo.
+    let mut buffer = vec![0; BUFFER_SIZE];
 
     let domain = if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
     let listener = socket::socket(domain, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).during("socket", address)?;
@@ -72,9 +74,9 @@ fn main() -> Result<(), Failure> {
             Err(Errno::EINTR) => continue,
             // The client was gone again before we came to it.
             Err(Errno::ECONNABORTED | Errno::ENOTCONN) => continue,
-            // No file descriptor is left. The client stays in the queue: breathe, or this loop would take a whole core.
+            // No file descriptor is left. Clients stay in the queue: breathe, or this loop would take a whole core.
             Err(errno @ (Errno::EMFILE | Errno::ENFILE)) => {
-                say!("accept: {errno:?} ({}); the client waits in the queue", errno.desc());
+                say!("accept: {errno:?} ({}); whoever connects waits in the accept queue", errno.desc());
                 thread::sleep(BREATH);
                 continue;
             }
@@ -88,7 +90,7 @@ fn main() -> Result<(), Failure> {
         match unsafe { fork() } {
             Ok(ForkResult::Child) => {
                 drop(listener);
-                serve(connection, client, &before);
+                serve(connection, client, &mut buffer, &before);
                 // _exit(2), not a return: the rest of `main` is the parent's.
                 // SAFETY: _exit has no preconditions, and nothing of ours is left to clean up.
                 unsafe { libc::_exit(0) }
@@ -107,17 +109,16 @@ fn main() -> Result<(), Failure> {
 }
 
 /// The child's whole life: one client.
-fn serve(connection: OwnedFd, client: SockaddrStorage, before: &SigSet) {
+fn serve(connection: OwnedFd, client: SockaddrStorage, buffer: &mut [u8], before: &SigSet) {
     // The handlers were inherited too, and they are the parent's business: ours is to end when told.
     for signal in [Signal::SIGCHLD, Signal::SIGINT, Signal::SIGTERM] {
         let _ = on_signal(signal, SigHandler::SigDfl);
     }
     let _ = before.thread_set_mask();
 
-    let mut buffer = vec![0; BUFFER_SIZE];
     let mut echoed = 0;
     let end = loop {
-        let length = match read(&connection, &mut buffer) {
+        let length = match read(&connection, buffer) {
             Ok(0) => break Ok(()),
             Ok(length) => length,
             Err(Errno::EINTR) => continue,
@@ -147,10 +148,11 @@ fn accept(listener: BorrowedFd) -> Result<(OwnedFd, SockaddrStorage), Errno> {
 /// While every place is taken we do not accept: the kernel goes on establishing connections and queues them for us.
 fn wait_for_a_place(places: &[AtomicI32]) {
     let is_full = || places.iter().all(|place| place.load(Ordering::Relaxed) != 0);
-    let before = hold_signals();
-    if is_full() {
-        say!("{} clients are being served, which is the limit; more wait in the accept queue", places.len());
+    if !is_full() {
+        return;
     }
+    say!("{} clients are being served, which is the limit; more wait in the accept queue", places.len());
+    let before = hold_signals();
     while is_full() {
         // sigsuspend(2) lets the signals in and sleeps, in one step. In two, a SIGCHLD between them would be slept through.
         let _ = before.suspend();
@@ -172,8 +174,8 @@ extern "C" fn reap(_: libc::c_int) {
     let errno = Errno::last_raw();
     // Signals do not queue: one SIGCHLD may stand for many children. And never sleep for those who are still at work.
     while let Ok(Some(child)) = waitpid(None, Some(WaitPidFlag::WNOHANG)).map(|status| status.pid()) {
-        for place in &CHILDREN {
-            let _ = place.compare_exchange(child.as_raw(), 0, Ordering::Relaxed, Ordering::Relaxed);
+        if let Some(place) = CHILDREN.iter().find(|place| place.load(Ordering::Relaxed) == child.as_raw()) {
+            place.store(0, Ordering::Relaxed);
         }
     }
     // The interrupted code may be about to look at errno.

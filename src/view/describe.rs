@@ -1,20 +1,44 @@
 //! A socket in words: its ends, its queues, its owners, its timer.
 
-use crate::event::{Owner, Protocol, Socket, State, TimerKind};
+use std::net::SocketAddr;
+
+use crate::event::{Endpoint, Owner, Protocol, Socket, State, TimerKind};
 use crate::view::paint::harmless;
+
+/// Writes one end. An address is digits and dots; a path may be anything, and is made harmless.
+pub fn write_end(text: &mut String, end: &Endpoint) {
+    match end {
+        // Nearly every socket of a long table: worth more than the general way of formatting, which takes five times as
+        // long.
+        Endpoint::Inet(SocketAddr::V4(address)) if address.port() != 0 => {
+            let mut digits = itoa::Buffer::new();
+            for (octet, separator) in address.ip().octets().into_iter().zip([".", ".", ".", ":"]) {
+                text.push_str(digits.format(octet));
+                text.push_str(separator);
+            }
+            text.push_str(digits.format(address.port()));
+        }
+        Endpoint::Inet(_) => text.push_str(&end.to_string()),
+        Endpoint::Path(path) => text.push_str(&harmless(path.as_bytes())),
+        Endpoint::Unnamed => text.push_str("(unnamed)"),
+    }
+}
 
 /// Both ends, the socket's own one first. The arrow leads from the side that connected to the side that listens.
 pub fn ends(socket: &Socket, server_port: Option<u16>) -> String {
-    let local = harmless(socket.local.to_string().as_bytes());
+    let mut text = String::new();
+    write_end(&mut text, &socket.local);
     if socket.is_listening() || socket.remote.port() == Some(0) {
-        return local;
+        return text;
     }
     let arrow = match server_port {
         Some(port) if socket.local.port() == Some(port) => "←",
         Some(port) if socket.remote.port() == Some(port) => "→",
         _ => "–",
     };
-    format!("{local} {arrow} {}", harmless(socket.remote.to_string().as_bytes()))
+    text.extend([" ", arrow, " "]);
+    write_end(&mut text, &socket.remote);
+    text
 }
 
 /// The processes that hold it: `lab3-server[812] fd 4, lab3-server[815] fd 4`.
@@ -69,5 +93,22 @@ pub fn state(socket: &Socket) -> &'static str {
         (Protocol::UnixStream | Protocol::UnixDatagram | Protocol::UnixSeqpacket, State::Closed) => "UNCONNECTED",
         (Protocol::Udp, State::Closed) => "BOUND",
         (_, state) => state.name(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_end_is_written_as_the_standard_library_writes_it() {
+        for address in ["127.0.0.1:7001", "255.255.255.255:65535", "[::1]:7002", "[::ffff:10.0.0.1]:1"] {
+            let mut text = String::new();
+            write_end(&mut text, &Endpoint::Inet(address.parse().unwrap()));
+            assert_eq!(text, address);
+        }
+        let mut text = String::new();
+        write_end(&mut text, &Endpoint::Inet("0.0.0.0:0".parse().unwrap()));
+        assert_eq!(text, "*");
     }
 }

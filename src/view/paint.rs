@@ -3,7 +3,8 @@
 use std::io::{self, BufWriter, Write};
 use std::os::fd::AsFd;
 
-use anstream::AutoStream;
+use anstream::adapter::strip_str;
+use anstream::{AutoStream, ColorChoice};
 use anstyle::{AnsiColor, Style};
 
 use crate::sys::terminal;
@@ -44,14 +45,17 @@ pub fn harmless(bytes: &[u8]) -> String {
 ///
 /// What is printed is seen when it is flushed.
 pub struct Page {
-    out: BufWriter<AutoStream<io::Stdout>>,
+    out: BufWriter<io::Stdout>,
+    in_colour: bool,
     width: Option<usize>,
 }
 
 impl Page {
     /// Standard output, as wide as the terminal behind it; without a terminal no line is broken.
     pub fn stdout() -> Self {
-        Self { out: BufWriter::new(AutoStream::auto(io::stdout())), width: terminal::columns(io::stdout().as_fd()) }
+        let stdout = io::stdout();
+        let in_colour = AutoStream::choice(&stdout) != ColorChoice::Never;
+        Self { in_colour, width: terminal::columns(stdout.as_fd()), out: BufWriter::with_capacity(64 * 1024, stdout) }
     }
 
     /// How many columns there are; `None` where there is no terminal.
@@ -61,16 +65,26 @@ impl Page {
 
     /// Writes a line. Where the terminal is too narrow, it goes on below, `indent` columns in.
     pub fn line(&mut self, text: &str, indent: usize) -> io::Result<()> {
-        let Some(width) = self.width else { return writeln!(self.out, "{text}") };
+        let plain: String;
+        let mut text = text;
+        if !self.in_colour && text.contains('\x1b') {
+            plain = strip_str(text).to_string();
+            text = &plain;
+        }
+        let Some(width) = self.width else { return self.whole_line(text) };
         // A deep indent on a narrow terminal would leave no room for the text.
         let indent = " ".repeat(indent.min(width / 4));
-        let options = textwrap::Options::new(width).subsequent_indent(&indent);
-        let mut whole = String::new();
-        for line in textwrap::wrap(text, options) {
-            whole.push_str(line.trim_end());
-            whole.push('\n');
-        }
-        self.out.write_all(whole.as_bytes())
+        // Broken at spaces only: FIN-WAIT-1 is one word.
+        let options = textwrap::Options::new(width)
+            .subsequent_indent(&indent)
+            .word_splitter(textwrap::WordSplitter::NoHyphenation);
+        textwrap::wrap(text, options).iter().try_for_each(|line| self.whole_line(line.trim_end()))
+    }
+
+    /// Writes a line that is known to fit, and to be without style.
+    pub fn whole_line(&mut self, text: &str) -> io::Result<()> {
+        self.out.write_all(text.as_bytes())?;
+        self.out.write_all(b"\n")
     }
 
     /// Lets everything be seen that was printed so far.

@@ -1,5 +1,6 @@
 //! `socklab diff N`: what lab N adds to the lab before, and nothing else.
 
+use std::collections::HashSet;
 use std::fs;
 use std::process::ExitCode;
 
@@ -67,8 +68,9 @@ fn teaching(source: &str) -> Vec<Line<'_>> {
     lines
 }
 
-/// Marked with `+` and `-` as in any diff. A comment of the old lab is not missed: it was read there.
+/// Marked with `+` and `-` as in any diff. Comments of the old lab are left out, gone or not: they were read there.
 fn what_is_new(old: &str, new: &str) -> Vec<String> {
+    let read_before: HashSet<&str> = old.lines().map(str::trim).filter(|line| line.starts_with("//")).collect();
     let (old, new) = (teaching(old), teaching(new));
     let codes = |lines: &[Line]| lines.iter().map(|line| line.code.to_string()).collect::<Vec<_>>();
     let (old_codes, new_codes) = (codes(&old), codes(&new));
@@ -83,7 +85,8 @@ fn what_is_new(old: &str, new: &str) -> Vec<String> {
                 let comment = change.new_index().and_then(|index| new.get(index)).map(|line| &line.comment);
                 match change.tag() {
                     ChangeTag::Insert => {
-                        shown.extend(comment.into_iter().flatten().map(|line| format!("+{line}")));
+                        let comment = comment.into_iter().flatten().filter(|line| !read_before.contains(line.trim()));
+                        shown.extend(comment.map(|line| format!("+{line}")));
                         shown.push(format!("+{}", change.value()));
                     }
                     ChangeTag::Delete => shown.push(format!("-{}", change.value())),
@@ -104,7 +107,7 @@ mod tests {
     #[test]
     fn headers_imports_and_old_comments_are_left_out_and_new_comments_stay() {
         let old = "//! Lab 1.\nuse a::{\n    b,\n};\n// Opens.\nopen();\n// Closes.\nclose();\n";
-        let new = "//! Lab 2.\nuse a::c;\nopen();\n// Forks.\nfork();\nclose();\n";
+        let new = "//! Lab 2.\nuse a::c;\nopen();\n// Forks.\n// Opens.\nfork();\nclose();\n";
         assert_eq!(what_is_new(old, new), [" open();", "+// Forks.", "+fork();", " close();"]);
     }
 

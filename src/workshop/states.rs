@@ -1,13 +1,14 @@
 //! `socklab states`: the kernel's sockets at this moment, explained.
 
 use std::io::{self, BufWriter, Write};
+use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::process::ExitCode;
 use std::time::Instant;
 
 use nix::sys::signal::Signal;
 
-use crate::event::{Event, Socket, What};
+use crate::event::{Endpoint, Event, Socket, What};
 use crate::lens::follow::{Follower, RELAXED};
 use crate::lens::owners::Owners;
 use crate::lens::table::{Subject, Tables};
@@ -51,16 +52,47 @@ pub fn states(options: &Options) -> Result<ExitCode, Problem> {
 }
 
 fn show(mut sockets: Vec<Socket>, options: &Options) -> Result<(), Problem> {
-    sockets.sort_by(|a, b| {
-        let order = |socket: &Socket| (socket.protocol, !socket.is_listening());
-        order(a).cmp(&order(b)).then_with(|| (&a.local, &a.remote).cmp(&(&b.local, &b.remote)))
-    });
+    sort(&mut sockets);
     let with_owners = options.processes || sockets.len() <= MANY;
     if with_owners {
         let owners = Owners::look_up();
         sockets.iter_mut().for_each(|socket| owners.fill_in(socket));
     }
     if options.json { print_json(&sockets) } else { print_table(&sockets, options, with_owners) }
+}
+
+/// In the order of the table: by protocol, listening ones first, then by their ends.
+fn sort(sockets: &mut [Socket]) {
+    // Of two sockets nearly always the digest decides: comparing addresses field by field takes ten times as long.
+    sockets.sort_by_cached_key(|socket| {
+        let path = match &socket.local {
+            Endpoint::Path(path) => Some(path.clone()),
+            _ => None,
+        };
+        (digest(socket), path)
+    });
+}
+
+/// Protocol, whether it listens, and both ends with their ports: of an IPv6 address the last 32 bits.
+fn digest(socket: &Socket) -> u128 {
+    let end = |end: &Endpoint| match end {
+        Endpoint::Inet(SocketAddr::V4(address)) => (0, address.ip().to_bits(), address.port()),
+        Endpoint::Inet(SocketAddr::V6(address)) => (1, address.ip().to_bits() as u32, address.port()),
+        Endpoint::Path(_) | Endpoint::Unnamed => (0, 0, 0),
+    };
+    let ((version, local, local_port), (_, remote, remote_port)) = (end(&socket.local), end(&socket.remote));
+    let mut digest = socket.protocol as u128;
+    for (bits, number) in [
+        (1, u32::from(!socket.is_listening())),
+        (1, version),
+        (32, local),
+        (16, u32::from(local_port)),
+        (32, remote),
+        (16, u32::from(remote_port)),
+    ] {
+        digest = digest << bits | u128::from(number);
+    }
+    digest
 }
 
 fn print_table(sockets: &[Socket], options: &Options, with_owners: bool) -> Result<(), Problem> {
