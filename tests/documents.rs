@@ -154,7 +154,9 @@ fn play_here(place: &str) {
     if !or_skip(&format!("the commands at {place}"), requirements(sequence)) {
         return;
     }
-    if let Err(error) = play(sequence, &Stage::new(TerminalOptions::new(repository()))) {
+    // Wide enough that no line is broken: a document shows lines whole.
+    let terminal = TerminalOptions { columns: 240, ..TerminalOptions::new(repository()) };
+    if let Err(error) = play(sequence, &Stage::new(terminal)) {
         eprintln!("{error}");
         // Not a panic: its message would only hide the report.
         std::process::exit(1);

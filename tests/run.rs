@@ -366,11 +366,10 @@ fn more_changes_than_anybody_can_read_are_counted() {
 fn forty_columns_without_colour_are_enough() {
     let root = env!("CARGO_MANIFEST_DIR");
     let mut options = TerminalOptions::new(root);
+    options.columns = 40;
     options.environment.push(("NO_COLOR".into(), "1".into()));
     let mut terminal = Terminal::new(&options).unwrap();
     let limit = testkit::process::PATIENCE;
-    terminal.run("stty cols 40", limit).unwrap();
-    terminal.await_end(limit).unwrap();
     terminal.run(&format!("{} run 1 --port 0", env!("CARGO_BIN_EXE_socklab")), limit).unwrap();
     terminal.expect("LISTEN: a listening socket", limit).unwrap();
     terminal.key(Ctrl::C).unwrap();

@@ -1,6 +1,6 @@
 //! A terminal with a shell in it, as a person has it: typed lines, Ctrl-C, and what appears.
 //!
-//! It is a real pseudo terminal (pty(7)) of 80 columns and 24 lines, with a session and job control of its own. Typed
+//! It is a real pseudo terminal (pty(7)) of 24 lines, with a session and job control of its own. Typed
 //! text is not echoed, so that whatever appears comes from a program.
 
 mod screen;
@@ -28,7 +28,6 @@ use nix::unistd::{Pid, setsid, tcgetpgrp};
 
 use screen::{MARK, NAME, Pattern, Prompt, Screen};
 
-static SIZE: Winsize = Winsize { ws_row: 24, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 };
 /// How long the shell itself may take to be at its prompt.
 const SHELL_LIMIT: Duration = Duration::from_secs(20);
 /// How long it may take to show it once more, and how often it is asked to.
@@ -49,12 +48,14 @@ pub struct TerminalOptions {
     pub directory: PathBuf,
     /// Variables beside those of this process; see [`as_if_typed`] for those that are changed in any case.
     pub environment: Vec<(String, String)>,
+    /// How wide it is: 80 columns unless said otherwise.
+    pub columns: u16,
 }
 
 impl TerminalOptions {
     /// A terminal in `directory`, with no more variables.
     pub fn new(directory: impl Into<PathBuf>) -> Self {
-        Self { directory: directory.into(), environment: Vec::new() }
+        Self { directory: directory.into(), environment: Vec::new(), columns: 80 }
     }
 }
 
@@ -124,7 +125,7 @@ impl Terminal {
     pub fn new(options: &TerminalOptions) -> Result<Self, String> {
         session::proc_is_ours()?;
         let mark = format!("{MARK_VARIABLE}={}", unique_name());
-        let (master, slave) = open_pair()?;
+        let (master, slave) = open_pair(options.columns)?;
         let shell = start_shell(options, &mark, slave)?;
         let reader = master.try_clone().map_err(|error| format!("dup: {error}"))?;
         let shared = Arc::new(Shared::default());
@@ -394,7 +395,7 @@ pub fn as_if_typed(command: &mut Command) -> &mut Command {
     command.env("NO_COLOR", "1").env("TERM", "dumb").env("LC_ALL", "C.UTF-8")
 }
 
-fn open_pair() -> Result<(File, File), String> {
+fn open_pair(columns: u16) -> Result<(File, File), String> {
     let flags = OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
     // Not openpty(3): its descriptors would be open, for a moment, in shells that other threads start.
     let master = posix_openpt(flags).map_err(|errno| format!("posix_openpt: {errno}"))?;
@@ -409,8 +410,9 @@ fn open_pair() -> Result<(File, File), String> {
     // Otherwise the kernel throws away, at Ctrl-C, what was printed and not yet read by us.
     settings.local_flags.insert(LocalFlags::NOFLSH);
     tcsetattr(&slave, SetArg::TCSANOW, &settings).map_err(|errno| format!("tcsetattr: {errno}"))?;
-    // SAFETY: TIOCSWINSZ reads one winsize, which lives as long as the program.
-    if unsafe { libc::ioctl(slave.as_raw_fd(), libc::TIOCSWINSZ, &raw const SIZE) } < 0 {
+    let size = Winsize { ws_row: 24, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+    // SAFETY: TIOCSWINSZ reads one winsize, which lives through the call.
+    if unsafe { libc::ioctl(slave.as_raw_fd(), libc::TIOCSWINSZ, &raw const size) } < 0 {
         return Err(format!("ioctl TIOCSWINSZ: {}", io::Error::last_os_error()));
     }
     Ok((File::from(OwnedFd::from(master)), slave))
