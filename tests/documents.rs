@@ -82,14 +82,14 @@ fn every_console_block_of_every_document_does_what_it_shows() {
     for document in documents() {
         match parse(&document.name, &document.text) {
             Ok(sequences) => {
-                let places = sequences.iter().map(place_of).filter(|place| place.contains(&choice));
-                to_play.push_back(places.collect::<Vec<_>>());
+                let chosen = sequences.into_iter().filter(|sequence| place_of(sequence).contains(&choice));
+                to_play.push_back(chosen.collect::<Vec<_>>());
             }
             Err(error) => failures.push(error),
         }
     }
     assert!(
-        !failures.is_empty() || to_play.iter().any(|places| !places.is_empty()),
+        !failures.is_empty() || to_play.iter().any(|sequences| !sequences.is_empty()),
         "nothing to play: {CHOICE}={choice}"
     );
     if or_skip("the commands of the documents", available()) {
@@ -103,15 +103,23 @@ fn place_of(sequence: &Sequence) -> String {
     format!("{}:{}", sequence.file, sequence.line)
 }
 
-/// Plays the documents, those of one document one after the other: they may use the same files.
-fn play_all(to_play: VecDeque<Vec<String>>) -> Vec<String> {
+/// Whether it uses a Unix socket: its file is the same for all, for only the network is everybody's own.
+fn uses_a_file(sequence: &Sequence) -> bool {
+    sequence.steps.iter().any(|step| matches!(&step.action, Action::Command(command) if command.contains("unix")))
+}
+
+/// Plays the documents, two at a time.
+fn play_all(to_play: VecDeque<Vec<Sequence>>) -> Vec<String> {
+    let file = Mutex::new(());
     let to_play = Mutex::new(to_play);
     let failures = Mutex::new(Vec::new());
     let worker = || {
         loop {
             let next = to_play.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
-            let Some(places) = next else { break };
-            for failure in places.iter().filter_map(|place| play_in_a_copy(place).err()) {
+            let Some(sequences) = next else { break };
+            for sequence in sequences {
+                let _alone = uses_a_file(&sequence).then(|| file.lock().unwrap_or_else(PoisonError::into_inner));
+                let Err(failure) = play_in_a_copy(&place_of(&sequence)) else { continue };
                 failures.lock().unwrap_or_else(PoisonError::into_inner).push(failure);
             }
         }
@@ -231,11 +239,23 @@ fn check_span(span: &str, played: &[String]) -> Result<(), String> {
     if command.starts_with("make ") {
         return is_make_target(command);
     }
+    if let Some(words) = command.strip_prefix("socklab ") {
+        return is_understood(words);
+    }
     let in_list = NOT_PLAYED.iter().any(|(listed, _, _)| *listed == command);
     if in_list || played.iter().any(|other| other.contains(command)) {
         return Ok(());
     }
     Err("is a command that no console block plays".into())
+}
+
+/// With `--help` behind it, it is parsed as far as that, and fails where it does not know a word before.
+fn is_understood(words: &str) -> Result<(), String> {
+    let words = words.split(" -- ").next().unwrap_or(words).replace(" N", " 1").replace(" P", " 1");
+    let mut socklab = Command::new(env!("CARGO_BIN_EXE_socklab"));
+    let output = socklab.args(words.split_whitespace()).arg("--help").output();
+    let output = output.map_err(|error| format!("could not be tried: {error}"))?;
+    if output.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&output.stderr).into_owned()) }
 }
 
 /// `make -n` tells what it would do, and fails where it does not know the target.

@@ -264,7 +264,7 @@ impl Run<'_> {
             0 => self.note("the server is gone, and nothing of it is left".into()),
             count => self.note(format!(
                 "the server is gone; on its port the kernel still holds {count} socket{}. Until they are gone, bind() \
-                 says EADDRINUSE, unless SO_REUSEADDR is set",
+                 says EADDRINUSE, unless this run had SO_REUSEADDR set and the next one has it too",
                 if count == 1 { "" } else { "s" }
             )),
         }
