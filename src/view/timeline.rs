@@ -116,6 +116,7 @@ fn details(socket: &Socket) -> String {
 fn why_lying(socket: &Socket) -> &'static str {
     match (socket.receive_queue, socket.state) {
         (0, _) => "bytes that the other side has not acknowledged",
+        (1, State::CloseWait) => "the peer's FIN, which counts for one, and which nobody has read yet",
         (_, _) if socket.waits_for_accept() => "bytes that wait for accept() and read()",
         (_, State::CloseWait) => "bytes, and behind them the end of file, that nobody reads",
         _ => "bytes that wait for read()",
