@@ -227,6 +227,18 @@ fn a_server_that_ends_later_is_told_with_its_exit_code() {
 }
 
 #[test]
+fn without_processes_or_descriptors_it_says_which_limit_it_met() {
+    // Not built anew by cargo, which would meet the limit first: a command of one's own is not built at all.
+    let limited = |limit: &str| {
+        let script = format!("ulimit -S {limit} && exec \"$0\" run 1 --port 0 -- true");
+        run(Command::new("sh").args(["-c", &script, env!("CARGO_BIN_EXE_socklab")]))
+    };
+    let ended = limited("-n 6");
+    assert_eq!(ended.code, Some(1));
+    assert!(ended.stderr.contains("EMFILE") && ended.stderr.contains("ulimit -n"), "{}", ended.stderr);
+}
+
+#[test]
 fn a_port_in_use_is_answered_with_who_uses_it() {
     let other = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let port = other.local_addr().unwrap().port();
@@ -341,7 +353,7 @@ fn a_program_prints_line_by_line_as_if_a_person_were_watching() {
     let program = "import time; print('before'); time.sleep(1000)";
     let run =
         Process::start(&mut socklab(&["run", "1", "--port", "0", "--patience", "60", "--", "python3", "-c", program]));
-    run.wait_for_line(|line| line.ends_with("] before"));
+    run.wait_for_line(|line| line.contains("[server ") && line.ends_with(" before"));
 }
 
 #[test]

@@ -18,3 +18,12 @@ pub fn wait(fds: &[BorrowedFd], limit: Duration) -> io::Result<Vec<bool>> {
         Err(errno) => Err(errno.into()),
     }
 }
+
+/// Whether nobody is there any more to read what is written to `fd`: a pipe whose reader has gone, a terminal that has hung
+/// up. A program that has nothing to write would not notice.
+pub fn has_lost_its_reader(fd: BorrowedFd) -> bool {
+    let mut polled = [PollFd::new(fd, PollFlags::empty())];
+    // POLLERR is reported without being asked for.
+    poll(&mut polled, PollTimeout::ZERO).is_ok()
+        && polled[0].revents().is_some_and(|events| events.intersects(PollFlags::POLLERR | PollFlags::POLLNVAL))
+}

@@ -6,7 +6,9 @@ use std::os::fd::AsFd;
 use anstream::adapter::strip_str;
 use anstream::{AutoStream, ColorChoice};
 use anstyle::{AnsiColor, Style};
+use nix::errno::Errno;
 
+use crate::sys::readiness::has_lost_its_reader;
 use crate::sys::terminal;
 
 /// For the kernel's lines.
@@ -90,6 +92,11 @@ impl Page {
     /// Lets everything be seen that was printed so far.
     pub fn flush(&mut self) -> io::Result<()> {
         self.out.flush()
+    }
+
+    /// EPIPE when nobody reads any more: to be asked now and then by who has long nothing to print.
+    pub fn check_reader(&self) -> io::Result<()> {
+        if has_lost_its_reader(io::stdout().as_fd()) { Err(Errno::EPIPE.into()) } else { Ok(()) }
     }
 
     /// An empty line.

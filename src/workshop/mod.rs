@@ -13,6 +13,8 @@ pub mod states;
 use std::fmt;
 use std::io;
 
+use nix::errno::Errno;
+
 /// Why a command could not do what it was asked to do. Printed once, by `main`.
 #[derive(Debug)]
 pub enum Problem {
@@ -47,7 +49,14 @@ impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Output(error) => write!(f, "write to standard output: {}", with_name(error)),
-            Self::Kernel { doing, error } => write!(f, "could not {doing}: {}", with_name(error)),
+            Self::Kernel { doing, error } => {
+                write!(f, "could not {doing}: {}", with_name(error))?;
+                match error.raw_os_error().map(Errno::from_raw) {
+                    Some(Errno::EAGAIN) => f.write_str("\n  hint: this user may not start more processes: ulimit -u"),
+                    Some(Errno::EMFILE) => f.write_str("\n  hint: no more file descriptors may be opened: ulimit -n"),
+                    _ => Ok(()),
+                }
+            }
             Self::Told(text) => f.write_str(text),
         }
     }
@@ -57,7 +66,7 @@ impl std::error::Error for Problem {}
 
 /// An error with the name of its errno: `EPIPE (Broken pipe)`.
 pub fn with_name(error: &io::Error) -> String {
-    match error.raw_os_error().map(nix::errno::Errno::from_raw) {
+    match error.raw_os_error().map(Errno::from_raw) {
         Some(errno) => format!("{errno:?} ({})", errno.desc()),
         None => error.to_string(),
     }

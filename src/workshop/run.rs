@@ -279,6 +279,7 @@ impl Run<'_> {
             .program
             .wait(self.signals.as_fd(), limit)
             .map_err(Problem::while_doing("wait for the server's output (poll)"))?;
+        self.timeline.page().check_reader()?;
         if self.program.lost_its_guard() {
             return Err(Problem::Told(
                 "the guard of the server was ended by somebody else; the server is ended too".into(),

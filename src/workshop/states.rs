@@ -139,6 +139,7 @@ fn watch(signals: &Signals, mut follower: Follower, options: &Options) -> Result
         {
             return Ok(ExitCode::SUCCESS);
         }
+        timeline.page().check_reader()?;
         let events = follower.sample().map_err(&kernel)?;
         if options.json {
             print_changes(&events)?;
