@@ -110,8 +110,8 @@ fn main() -> Result<(), Failure> {
 
 /// The child's whole life: one client.
 fn serve(connection: OwnedFd, client: SockaddrStorage, buffer: &mut [u8], before: &SigSet) {
-    // The handlers were inherited too, and they are the parent's business: ours is to end when told.
-    for signal in [Signal::SIGCHLD, Signal::SIGINT, Signal::SIGTERM] {
+    // The handlers were inherited too. To end all the others is the parent's business: ours is to end when told.
+    for signal in [Signal::SIGINT, Signal::SIGTERM] {
         let _ = on_signal(signal, SigHandler::SigDfl);
     }
     let _ = before.thread_set_mask();
