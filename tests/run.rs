@@ -177,7 +177,8 @@ fn a_command_of_the_learners_own_gets_the_port_in_braces_and_in_its_environment(
 
 #[test]
 fn a_command_that_is_not_there_is_told_from_one_that_may_not_be_executed() {
-    let missing = run(&mut socklab(&["run", "1", "--port", "0", "--", "no-such-program"]));
+    let mut command = socklab(&["run", "1", "--port", "0", "--", "no-such-program"]);
+    let missing = run(command.env("PATH", "/usr/bin:/bin"));
     assert_eq!(missing.code, Some(1));
     assert!(missing.stderr.contains("exec no-such-program: ENOENT"), "{}", missing.stderr);
     let no_program = run(&mut socklab(&["run", "1", "--port", "0", "--", "/etc/passwd"]));

@@ -344,7 +344,8 @@ impl Run<'_> {
                 "no program of that name; are its arguments meant to be words of their own?"
             }
             Errno::ENOENT => "no program of that name, here or along PATH",
-            Errno::EACCES => "it is there, but may not be executed",
+            Errno::EACCES if program.contains('/') => "it is there, but may not be executed",
+            Errno::EACCES => "it may not be executed, or a directory along PATH may not be entered",
             _ => "the kernel would not run it",
         };
         format!("exec {program}: {errno:?} ({}): {why}", errno.desc())

@@ -4,7 +4,7 @@
 //! touching the machine's. See network_namespaces(7) and user_namespaces(7).
 
 use std::ffi::CString;
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
@@ -88,7 +88,8 @@ pub fn available() -> Result<(), String> {
 pub fn or_skip(what: &str, available: Result<(), String>) -> bool {
     let Err(reason) = available else { return true };
     assert!(std::env::var_os("SOCKLAB_NO_SKIP").is_none(), "must not be skipped here: {what}: {reason}");
-    eprintln!("skipped: {what}: {reason}");
+    // Not eprintln!, which the harness keeps to itself as long as the test passes: a skip has to be seen.
+    let _ = writeln!(io::stderr(), "skipped: {what}: {reason}");
     false
 }
 
