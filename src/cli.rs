@@ -73,7 +73,8 @@ enum Command {
         /// Go on, and show every change, until Ctrl-C
         #[arg(long, short)]
         watch: bool,
-        /// One JSON object per socket and line
+        /// One JSON object per socket and line: protocol, state, local, remote, receive_queue, send_queue, uid, inode,
+        /// timer (kind, left_ms, expirations), owners (name, pid, fd); with --watch also at (seconds), and gone
         #[arg(long)]
         json: bool,
         /// UDP sockets

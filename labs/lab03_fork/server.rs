@@ -59,7 +59,7 @@ fn main() -> Result<(), Failure> {
     socket::bind(listener.as_raw_fd(), &SockaddrStorage::from(address)).during("bind", address)?;
     socket::listen(&listener, Backlog::new(BACKLOG).unwrap_or(Backlog::MAXCONN)).during("listen", address)?;
 
-    // From here on a child's end interrupts us, and so does a request to stop: accept returns EINTR after each.
+    // From here on a child's end interrupts us: accept returns EINTR. A request to stop ends us, and the children before.
     on_signal(Signal::SIGCHLD, SigHandler::Handler(reap)).during("sigaction", "SIGCHLD")?;
     on_signal(Signal::SIGINT, SigHandler::Handler(end_all)).during("sigaction", "SIGINT")?;
     on_signal(Signal::SIGTERM, SigHandler::Handler(end_all)).during("sigaction", "SIGTERM")?;
@@ -129,7 +129,7 @@ fn serve(connection: OwnedFd, client: SockaddrStorage, buffer: &mut [u8], before
         }
         echoed += length;
     };
-    // The parent's copy is closed already, so this is the last one: the FIN goes out.
+    // The parent gives up its copy too. With the last of the two the FIN goes out.
     drop(connection);
     match end {
         Ok(()) => say!("{client} finished: {echoed} bytes echoed by child {}", getpid()),
