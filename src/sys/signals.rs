@@ -36,6 +36,6 @@ impl AsFd for Signals {
 
 /// Makes a program start with no signal held back: it would inherit ours.
 pub fn let_signals_through(command: &mut Command) -> &mut Command {
-    // SAFETY: the closure runs between fork and exec, and makes one async-signal-safe call, sigprocmask.
+    // SAFETY: the closure runs between fork and exec, and makes one async-signal-safe call, pthread_sigmask.
     unsafe { command.pre_exec(|| Ok(SigSet::empty().thread_set_mask()?)) }
 }
