@@ -138,7 +138,7 @@ impl What {
             | Self::Queued { socket, .. }
             | Self::Lying(socket) => Some(socket),
             // Nobody holds it any more, or it was never a socket.
-            Self::Gone(_) | Self::Crowd(_) | Self::Said(_) | Self::Note(_) => None,
+            _ => None,
         }
     }
 }

@@ -1,6 +1,9 @@
 //! A socket in words: its ends, its queues, its owners, its timer.
 
 use std::net::SocketAddr;
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
 
 use crate::event::{Endpoint, Owner, Protocol, Socket, State, TimerKind};
 use crate::view::paint::harmless;
@@ -26,19 +29,40 @@ pub fn write_end(text: &mut String, end: &Endpoint) {
 
 /// Both ends, the socket's own one first. The arrow leads from the side that connected to the side that listens.
 pub fn ends(socket: &Socket, server_port: Option<u16>) -> String {
-    let mut text = String::new();
-    write_end(&mut text, &socket.local);
     if socket.is_listening() || socket.remote.port() == Some(0) {
+        let mut text = String::new();
+        write_end(&mut text, &socket.local);
         return text;
     }
+    pair(&socket.local, &socket.remote, server_port)
+}
+
+/// Two ends of a connection, with the arrow from the side that connected to the side that listens.
+pub fn pair(local: &Endpoint, remote: &Endpoint, server_port: Option<u16>) -> String {
     let arrow = match server_port {
-        Some(port) if socket.local.port() == Some(port) => "←",
-        Some(port) if socket.remote.port() == Some(port) => "→",
+        Some(port) if local.port() == Some(port) => "←",
+        Some(port) if remote.port() == Some(port) => "→",
         _ => "–",
     };
+    let mut text = String::new();
+    write_end(&mut text, local);
     text.extend([" ", arrow, " "]);
-    write_end(&mut text, &socket.remote);
+    write_end(&mut text, remote);
     text
+}
+
+/// A span of time: `1.204 s`, `42.1 ms`, `17 µs`.
+pub fn span(duration: Duration) -> String {
+    match duration.as_micros() {
+        ..1000 => format!("{} µs", duration.as_micros()),
+        ..1_000_000 => format!("{:.1} ms", duration.as_secs_f64() * 1e3),
+        _ => format!("{:.3} s", duration.as_secs_f64()),
+    }
+}
+
+/// A signal by its name.
+pub fn signal(number: i32) -> String {
+    Signal::try_from(number).map_or_else(|_| format!("signal {number}"), |signal| signal.to_string())
 }
 
 /// The processes that hold it: `lab3-server[812] fd 4, lab3-server[815] fd 4`.

@@ -15,12 +15,21 @@ use crate::sys::terminal;
 pub const KERNEL: Style = AnsiColor::Cyan.on_default();
 /// For a server's lines.
 pub const SERVER: Style = AnsiColor::Green.on_default();
+/// For a client's lines.
+pub const CLIENT: Style = AnsiColor::Blue.on_default();
+/// For the segments.
+pub const WIRE: Style = AnsiColor::Magenta.on_default();
 /// For this command's own lines.
 pub const OWN: Style = AnsiColor::Yellow.on_default();
 /// For what must not be missed.
 pub const STRONG: Style = Style::new().bold();
 /// For explanations, which are read once.
 pub const QUIET: Style = Style::new().dimmed();
+
+/// The style of a program's lines, by its role.
+pub fn of_role(role: &str) -> Style {
+    if role.starts_with("client") { CLIENT } else { SERVER }
+}
 
 /// `text` in a style.
 pub fn in_style(style: Style, text: &str) -> String {

@@ -2,11 +2,13 @@
 
 use std::collections::HashSet;
 use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
 
-use crate::event::{Event, Socket, State, What, Who};
+use crate::event::{Call, End, Event, Segment, Socket, State, Transition, What, Who};
 use crate::explain::Topic;
-use crate::view::describe;
-use crate::view::paint::{KERNEL, OWN, Page, QUIET, SERVER, STRONG, harmless, in_style};
+use crate::view::paint::{KERNEL, OWN, Page, QUIET, STRONG, WIRE, harmless, in_style, of_role};
+use crate::view::{describe, notation};
 
 /// Where the text of an event begins: behind the time and the owner.
 const INDENT: usize = 24;
@@ -18,12 +20,30 @@ pub struct Timeline {
     page: Page,
     server_port: Option<u16>,
     explained: HashSet<Topic>,
+    /// A call whose entry is not printed yet: if its return comes next, both make one line.
+    entered: Option<(Event, Call)>,
+    decimals: usize,
+    explains: bool,
 }
 
 impl Timeline {
     /// On standard output. The port tells the two sides of a connection apart.
     pub fn new(server_port: Option<u16>) -> Self {
-        Self { page: Page::stdout(), server_port, explained: HashSet::new() }
+        Self {
+            page: Page::stdout(),
+            server_port,
+            explained: HashSet::new(),
+            entered: None,
+            decimals: 3,
+            explains: true,
+        }
+    }
+
+    /// With times in microseconds, as calls and segments need it, and without sentences in between.
+    pub fn in_microseconds(mut self) -> Self {
+        self.decimals = 6;
+        self.explains = false;
+        self
     }
 
     /// The page it prints on, for what is no event.
@@ -55,18 +75,47 @@ impl Timeline {
     }
 
     fn print_one(&mut self, event: &Event) -> io::Result<()> {
-        let (label, style) = match event.who {
-            Who::Kernel => ("[kernel]".into(), KERNEL),
-            Who::Socklab => ("[socklab]".into(), OWN),
-            Who::Program { role, pid } => (format!("[{role} {pid}]"), SERVER),
-        };
-        let time = format!("{:>8.3}", event.at.as_secs_f64());
-        let owner = in_style(style, &format!("{label:<14}"));
-        self.page.line(&format!("{time} {owner} {}", self.text(&event.what)), INDENT)?;
-        match explainable(&event.what).map(Topic::of) {
-            Some(topic) if self.explained.insert(topic) => self.explain(topic),
+        match &event.what {
+            What::Called(call) => {
+                self.show_entered()?;
+                self.entered = Some((event.clone(), call.clone()));
+                return Ok(());
+            }
+            What::Returned(call) if self.entered.as_ref().is_some_and(|(_, entered)| entered.id == call.id) => {
+                let entered = self.entered.take().map_or(event.at, |(event, _)| event.at);
+                return self.print_line(&Event { at: entered, ..event.clone() }, &returned(call));
+            }
+            What::Returned(call) => {
+                self.show_entered()?;
+                return self.print_line(event, &returned_late(event.at, call));
+            }
+            _ => self.show_entered()?,
+        }
+        self.print_line(event, &self.text(&event.what))?;
+        match explainable(&event.what) {
+            Some(topic) if self.explains && self.explained.insert(topic) => self.explain(topic),
             _ => Ok(()),
         }
+    }
+
+    /// Prints the entry of a call that has not returned by now.
+    pub fn show_entered(&mut self) -> io::Result<()> {
+        match self.entered.take() {
+            Some((event, call)) => self.print_line(&event, &format!("{} …", notation::call(&call))),
+            None => Ok(()),
+        }
+    }
+
+    fn print_line(&mut self, event: &Event, text: &str) -> io::Result<()> {
+        let (label, style) = match &event.who {
+            Who::Kernel => ("[kernel]".into(), KERNEL),
+            Who::Wire => ("[wire]".into(), WIRE),
+            Who::Socklab => ("[socklab]".into(), OWN),
+            Who::Program { role, pid } => (format!("[{} {pid}]", harmless(role.as_bytes())), of_role(role)),
+        };
+        let time = format!("{:>8.*}", self.decimals, event.at.as_secs_f64());
+        let owner = in_style(style, &format!("{label:<14}"));
+        self.page.line(&format!("{time} {owner} {text}"), INDENT)
     }
 
     fn explain(&mut self, topic: Topic) -> io::Result<()> {
@@ -102,7 +151,21 @@ impl Timeline {
             What::Gone(socket) => format!("{}  {} → gone", ends(socket), describe::state(socket)),
             What::Crowd(counts) => format!("… and in the same sample: {counts}"),
             What::Said(line) => harmless(line),
+            What::Typed(line) => format!("typed: {}", harmless(line)),
             What::Note(note) => note.clone(),
+            What::Moved(transition) => moved(transition, self.server_port),
+            What::Called(call) => format!("{} …", notation::call(call)),
+            What::Returned(call) => returned(call),
+            What::Segment(segment) => {
+                format!("{}  {}", segment_ends(segment, self.server_port), notation::segment(segment))
+            }
+            What::Started { command } => format!("starts: {}", harmless(command.join(" ").as_bytes())),
+            What::Forked { child, is_thread } => {
+                let kind = if *is_thread { "thread" } else { "process" };
+                format!("a new {kind}: {}", harmless(name_of(child).as_bytes()))
+            }
+            What::Ended(End::Exited(code)) => format!("has ended, exit code {code}"),
+            What::Ended(End::Killed(signal)) => format!("was ended by {}", describe::signal(*signal)),
         }
     }
 }
@@ -123,9 +186,56 @@ fn why_lying(socket: &Socket) -> &'static str {
     }
 }
 
-fn explainable(what: &What) -> Option<&Socket> {
+/// `accept4(3<listen :7003>) = 4<127.0.0.1:7003 ← :51234>`.
+fn returned(call: &Call) -> String {
+    let outcome = call.outcome.as_ref().map_or("?".into(), notation::outcome);
+    format!("{} = {outcome}", notation::call(call))
+}
+
+/// The return of a call whose entry was printed some lines before.
+fn returned_late(at: Duration, call: &Call) -> String {
+    let took = call.outcome.as_ref().map_or(Duration::ZERO, |outcome| at.saturating_sub(outcome.entered));
+    format!("… {}  after {}", returned(call), describe::span(took))
+}
+
+/// `client :51234 → server :7003`.
+fn segment_ends(segment: &Segment, server_port: Option<u16>) -> String {
+    let name = |end: SocketAddr, other: SocketAddr| match server_port {
+        Some(port) if end.port() == port => "server".to_string(),
+        Some(port) if other.port() == port => format!("client :{}", end.port()),
+        _ => end.to_string(),
+    };
+    format!("{} → {}", name(segment.from, segment.to), name(segment.to, segment.from))
+}
+
+/// With `●` where the kernel's table showed the new state, and `○` where it follows from the segments only.
+fn moved(transition: &Transition, server_port: Option<u16>) -> String {
+    let Transition { local, remote, before, after, because, seen } = transition;
+    let mark = if seen.is_some() { "●" } else { "○" };
+    let ends = describe::pair(local, remote, server_port);
+    let style = if seen.is_some() { STRONG } else { QUIET };
+    let after = in_style(style, after.name());
+    let details = match seen {
+        Some(seen) => details(&seen.socket),
+        None => format!("  ({})", harmless(because.as_bytes())),
+    };
+    format!("{mark} {ends}  {before} → {after}{details}")
+}
+
+fn name_of(who: &Who) -> String {
+    match who {
+        Who::Program { role, pid } => format!("{role} {pid}"),
+        Who::Kernel => "the kernel".into(),
+        Who::Wire => "the wire".into(),
+        Who::Socklab => "socklab".into(),
+    }
+}
+
+fn explainable(what: &What) -> Option<Topic> {
     match what {
-        What::Appeared(socket) | What::Changed { socket, .. } => Some(socket),
+        What::Appeared(socket) | What::Changed { socket, .. } => Some(Topic::of(socket)),
+        What::Moved(Transition { seen: Some(seen), .. }) => Some(Topic::of(&seen.socket)),
+        What::Moved(Transition { after, .. }) if *after != State::Closed => Some(Topic::State(*after)),
         _ => None,
     }
 }

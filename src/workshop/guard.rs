@@ -11,7 +11,8 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
-use crate::sys::process::{self, End};
+use crate::event::End;
+use crate::sys::process;
 use crate::sys::readiness;
 use crate::sys::signals::{Signals, let_signals_through};
 

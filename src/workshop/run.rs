@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::sys::signal::Signal;
 
-use crate::event::{Endpoint, Event, Protocol, Socket, State, What, Who};
+use crate::event::{End, Endpoint, Event, Protocol, Socket, State, What, Who};
 use crate::lens::follow::{CLOSE, Follower, RELAXED};
 use crate::lens::owners::Owners;
 use crate::lens::table::{Subject, Tables};
-use crate::sys::process::{self, End};
+use crate::sys::process;
 use crate::sys::signals::Signals;
 use crate::view::describe;
 use crate::view::paint::{STRONG, harmless, in_style};
@@ -304,7 +304,7 @@ impl Run<'_> {
         for item in news {
             match item {
                 News::Printed(line) => {
-                    let who = Who::Program { role: "server", pid: self.pid };
+                    let who = Who::Program { role: "server".into(), pid: self.pid };
                     self.timeline.print(&Event { at: self.started.elapsed(), who, what: What::Said(line) })?;
                 }
                 News::Reported(Report::Started(pid)) => self.pid = pid,

@@ -160,7 +160,7 @@ fn print_changes(events: &[Event]) -> Result<(), Problem> {
             | What::Accepted(socket)
             | What::Queued { socket, .. }
             | What::Lying(socket) => (socket, false),
-            What::Crowd(_) | What::Said(_) | What::Note(_) => continue,
+            _ => continue,
         };
         let mut value = serde_json::to_value(socket).map_err(io::Error::from)?;
         if let Some(object) = value.as_object_mut() {

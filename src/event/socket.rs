@@ -1,74 +1,12 @@
-//! The one event type: what was seen, when, and who it belongs to. Every lens makes events, every view reads them.
+//! Sockets as the kernel describes them.
 
 use std::fmt::{self, Display};
 use std::net::SocketAddr;
-use std::time::Duration;
 
-use serde::{Serialize, Serializer};
-
-/// Something that was observed. Nothing here is inferred.
-#[derive(Clone, Debug)]
-pub struct Event {
-    /// When it was observed, since the start of the run. It happened no later, and after the sample before.
-    pub at: Duration,
-    /// Who it belongs to.
-    pub who: Who,
-    /// What was observed.
-    pub what: What,
-}
-
-/// The owner of a line.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Who {
-    /// The kernel, asked by a lens.
-    Kernel,
-    /// A program that was started, in its role.
-    Program {
-        /// `server`, `client`.
-        role: &'static str,
-        /// Its process id.
-        pid: u32,
-    },
-    /// This command itself.
-    Socklab,
-}
-
-/// What was observed.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum What {
-    /// A socket is there that was not there in the sample before.
-    Appeared(Socket),
-    /// A socket is in another state than in the sample before.
-    Changed {
-        /// The state in the sample before.
-        before: State,
-        /// The socket now.
-        socket: Socket,
-    },
-    /// A connection that waited in the accept queue has been handed to a process.
-    Accepted(Socket),
-    /// The accept queue of a listening socket has another length than in the sample before.
-    Queued {
-        /// Its length in the sample before.
-        before: u32,
-        /// The listening socket now.
-        socket: Socket,
-    },
-    /// Bytes have been lying in a queue of this socket for so long that nobody seems to come for them; or, with both
-    /// queues empty, they have gone at last.
-    Lying(Socket),
-    /// A socket that was there in the sample before is gone. This is how it was last seen.
-    Gone(Socket),
-    /// More of the same than anybody can read: so many sockets changed in one sample, by kind.
-    Crowd(String),
-    /// A line that a program printed. Raw: a view has to make it harmless.
-    Said(Vec<u8>),
-    /// A remark of this command.
-    Note(String),
-}
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// The protocol of a socket.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Protocol {
     /// A TCP socket, over IPv4 or IPv6.
@@ -166,6 +104,14 @@ impl Serialize for State {
     }
 }
 
+impl<'de> Deserialize<'de> for State {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        let found = Self::ALL.into_iter().find(|state| state.name() == name);
+        found.ok_or_else(|| serde::de::Error::custom(format!("{name:?} is no state of a socket")))
+    }
+}
+
 /// One end of a connection.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Endpoint {
@@ -204,8 +150,19 @@ impl Serialize for Endpoint {
     }
 }
 
+impl<'de> Deserialize<'de> for Endpoint {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Ok(match text.as_str() {
+            "*" => Self::Inet(SocketAddr::from(([0, 0, 0, 0], 0))),
+            "(unnamed)" => Self::Unnamed,
+            _ => text.parse().map_or_else(|_| Self::Path(text), Self::Inet),
+        })
+    }
+}
+
 /// A socket as the kernel described it at one moment.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Socket {
     /// Its protocol.
     pub protocol: Protocol,
@@ -245,7 +202,7 @@ impl Socket {
 }
 
 /// A timer of a TCP socket.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Timer {
     /// What it is for.
     pub kind: TimerKind,
@@ -256,7 +213,7 @@ pub struct Timer {
 }
 
 /// What a TCP socket's timer is for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum TimerKind {
     /// Sends again what was not acknowledged.
@@ -270,7 +227,7 @@ pub enum TimerKind {
 }
 
 /// A process that holds a socket.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 pub struct Owner {
     /// The process's name, as `/proc/PID/comm` has it: at most 15 bytes, chosen by the process.
     pub name: String,
