@@ -54,8 +54,8 @@ pub fn pair(local: &Endpoint, remote: &Endpoint, server_port: Option<u16>) -> St
 /// A span of time: `1.204 s`, `42.1 ms`, `17 µs`.
 pub fn span(duration: Duration) -> String {
     match duration.as_micros() {
-        ..1000 => format!("{} µs", duration.as_micros()),
-        ..1_000_000 => format!("{:.1} ms", duration.as_secs_f64() * 1e3),
+        micros @ ..1000 => format!("{micros} µs"),
+        1000..1_000_000 => format!("{:.1} ms", duration.as_secs_f64() * 1e3),
         _ => format!("{:.3} s", duration.as_secs_f64()),
     }
 }

@@ -83,7 +83,7 @@ pub fn segment(segment: &Segment) -> String {
     let first = segment.relative_seq;
     match segment.length {
         0 if segment.flags.syn() || segment.flags.fin() || segment.flags.rst() => {
-            text.push_str(&format!(" seq {first}"))
+            text.push_str(&format!(" seq {first}"));
         }
         0 => {}
         length => text.push_str(&format!(" seq {first}:{}", first.wrapping_add(length))),
