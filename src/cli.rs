@@ -9,7 +9,7 @@ use clap::{Parser, Subcommand, value_parser};
 use socklab::lens::table::Subject;
 use socklab::view::paint::Page;
 use socklab::workshop::labs::{LABS, Lab};
-use socklab::workshop::{Problem, client, diff, doctor, guard, run, states};
+use socklab::workshop::{Problem, client, diff, doctor, guard, run, states, trace};
 
 /// A teaching lab for sockets: numbered labs, and the kernel's own view of them.
 #[derive(Parser)]
@@ -90,6 +90,17 @@ enum Command {
         #[arg(long)]
         processes: bool,
     },
+    /// Run a command, and show those of its system calls that concern sockets
+    ///
+    /// The calls are shown on standard error, as they are entered and as they return, each descriptor with what it stands
+    /// for; standard input and output are the command's. Processes and threads that it makes are followed, too. The exit
+    /// code is that of the command; 128 and the number of the signal if one has ended it. Needs no privilege. While it is
+    /// watched, the command cannot gain any (no_new_privs), and no debugger can attach to it.
+    Trace {
+        /// The command: its program and arguments
+        #[arg(last = true, required = true, value_name = "COMMAND")]
+        command: Vec<OsString>,
+    },
     /// List the labs
     List,
     /// Show what lab N adds to the lab before (make diff2)
@@ -122,6 +133,7 @@ pub fn dispatch(cli: Cli) -> Result<ExitCode, Problem> {
             let subject = Subject { tcp: tcp || !(udp || unix), udp, unix, port, path: None };
             states::states(&states::Options { subject, watch, json, processes })
         }
+        Command::Trace { command } => trace::trace(&command),
         Command::List => list(),
         Command::Diff { lab } => diff::diff(lab),
         Command::Doctor => doctor::doctor(),

@@ -1,6 +1,6 @@
 //! The instruments of socklab: what watches a program's sockets, and shows what the kernel does with them.
 //!
-//! Parts depend downwards only: [`workshop`] → [`lens`] → {[`sys`], [`decode`]} → [`event`] ← [`view`]. A view knows
+//! Parts depend downwards only: [`workshop`] → {[`lens`], [`sandbox`]} → {[`sys`], [`decode`]} → [`event`] ← [`view`]. A view knows
 //! events, what there is to [`explain`] about them, and of [`sys`] only the terminal that it prints on. Only [`sys`] makes
 //! system calls that the standard library does not make, and only there may code be unsafe. [`decode`] turns bytes into
 //! values and needs no kernel. No lab depends on any of this.
@@ -11,6 +11,7 @@ pub mod decode;
 pub mod event;
 pub mod explain;
 pub mod lens;
+pub mod sandbox;
 pub mod sys;
 pub mod view;
 pub mod workshop;

@@ -2,6 +2,9 @@
 
 pub mod inet_diag;
 pub mod netlink;
+pub mod sockaddr;
+pub mod symbols;
+pub mod syscall;
 pub mod unix_diag;
 
 /// The bytes do not have the shape that they should have.

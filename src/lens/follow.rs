@@ -40,6 +40,7 @@ pub struct Follower {
     known: BTreeMap<Identity, Known>,
     owners: Owners,
     looked_up: Option<Instant>,
+    among: Option<Vec<u32>>,
     with_v6: bool,
     changed: Instant,
     cost: Duration,
@@ -55,15 +56,30 @@ impl Follower {
             known: BTreeMap::new(),
             owners: Owners::default(),
             looked_up: None,
+            among: None,
             with_v6: true,
             changed: Instant::now(),
             cost: Duration::ZERO,
         }
     }
 
+    /// Follows others from now on; those that were followed before are forgotten.
+    pub fn set_subject(&mut self, subject: Subject) {
+        if self.subject != subject {
+            self.subject = subject;
+            self.known.clear();
+        }
+    }
+
     /// What is being followed.
     pub fn subject(&self) -> &Subject {
         &self.subject
+    }
+
+    /// From now on, owners are looked for among these processes only: reading the descriptors of all takes long.
+    pub fn look_for_owners_among(&mut self, pids: Vec<u32>) {
+        self.among = Some(pids);
+        self.looked_up = None;
     }
 
     /// The sockets as they were in the last sample.
@@ -120,7 +136,10 @@ impl Follower {
         let mut sockets: Vec<&mut Socket> = what.iter_mut().filter_map(What::socket_mut).collect();
         let looked_up_lately = self.looked_up.is_some_and(|before| before.elapsed() < LOOK_UP);
         if !looked_up_lately || sockets.iter().any(|socket| !self.owners.know(socket)) {
-            self.owners = Owners::look_up();
+            self.owners = match &self.among {
+                Some(pids) => Owners::among(pids),
+                None => Owners::look_up(),
+            };
             self.looked_up = Some(Instant::now());
         }
         for socket in &mut sockets {

@@ -14,8 +14,13 @@ pub struct Owners {
 impl Owners {
     /// Looks through every process that this user may look into: its own ones, or all of them as root.
     pub fn look_up() -> Self {
+        Self::among(&process::everybody())
+    }
+
+    /// Looks through these processes.
+    pub fn among(pids: &[u32]) -> Self {
         let mut by_inode: HashMap<u32, Vec<Owner>> = HashMap::new();
-        for pid in process::everybody() {
+        for &pid in pids {
             let held = process::sockets_of(pid);
             if held.is_empty() {
                 continue;

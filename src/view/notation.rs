@@ -1,5 +1,7 @@
 //! How calls and segments are written: close to strace and to tcpdump, so that whoever can read one can read the other.
 
+use std::net::Ipv4Addr;
+
 use nix::errno::Errno;
 
 use crate::event::{Call, Descriptor, Endpoint, Named, Outcome, Protocol, Segment, SegmentOption, Transport};
@@ -24,6 +26,10 @@ pub fn outcome(outcome: &Outcome) -> String {
             let errno = i32::try_from(-outcome.value).map_or(Errno::UnknownErrno, Errno::from_raw);
             format!("-1 {} ({})", harmless(error.as_bytes()), errno.desc())
         }
+        // bind, listen, connect: the descriptor stays, and stands for something else.
+        (None, Some(made)) if i64::from(made.fd) != outcome.value => {
+            format!("{}, now {}", outcome.value, descriptor(made))
+        }
         (None, Some(made)) => descriptor(made),
         (None, None) => outcome.value.to_string(),
     }
@@ -38,7 +44,7 @@ fn named(names: &Named) -> String {
     match names {
         Named::Unbound(protocol) => protocol_name(*protocol).into(),
         Named::Bound(protocol, end) => format!("{} {}", protocol_name(*protocol), end_of(end)),
-        Named::Listening(end) => format!("listen {}", end_of(end)),
+        Named::Listening(end) => format!("listen {}", short_end(end)),
         Named::Connected { local, remote, accepted, .. } => {
             let arrow = if *accepted { "←" } else { "→" };
             format!("{} {arrow} {}", end_of(local), remote_of(local, remote))
@@ -55,6 +61,14 @@ pub fn protocol_name(protocol: Protocol) -> &'static str {
         Protocol::UnixStream => "UNIX",
         Protocol::UnixDatagram => "UNIX-DGRAM",
         Protocol::UnixSeqpacket => "UNIX-SEQPACKET",
+    }
+}
+
+/// `:7003` on 127.0.0.1, where the labs listen; any other address is shown.
+fn short_end(end: &Endpoint) -> String {
+    match end {
+        Endpoint::Inet(address) if address.ip() == Ipv4Addr::LOCALHOST => format!(":{}", address.port()),
+        _ => end_of(end),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Output that fits its reader: harmless, as wide as the terminal, coloured where colours are wanted.
 
 use std::io::{self, BufWriter, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 
 use anstream::adapter::strip_str;
 use anstream::{AutoStream, ColorChoice};
@@ -52,13 +52,44 @@ pub fn harmless(bytes: &[u8]) -> String {
     shown
 }
 
-/// Standard output, with or without colours (NO_COLOR, CLICOLOR_FORCE, or whether it is a terminal).
+/// Standard output or error, with or without colours (NO_COLOR, CLICOLOR_FORCE, or whether it is a terminal).
 ///
 /// What is printed is seen when it is flushed.
 pub struct Page {
-    out: BufWriter<io::Stdout>,
+    out: BufWriter<Stream>,
     in_colour: bool,
     width: Option<usize>,
+}
+
+/// Where a page is printed.
+enum Stream {
+    Out(io::Stdout),
+    Err(io::Stderr),
+}
+
+impl Write for Stream {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Out(out) => out.write(bytes),
+            Self::Err(err) => err.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Out(out) => out.flush(),
+            Self::Err(err) => err.flush(),
+        }
+    }
+}
+
+impl AsFd for Stream {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Out(out) => out.as_fd(),
+            Self::Err(err) => err.as_fd(),
+        }
+    }
 }
 
 impl Page {
@@ -66,7 +97,18 @@ impl Page {
     pub fn stdout() -> Self {
         let stdout = io::stdout();
         let in_colour = AutoStream::choice(&stdout) != ColorChoice::Never;
-        Self { in_colour, width: terminal::columns(stdout.as_fd()), out: BufWriter::with_capacity(64 * 1024, stdout) }
+        Self::on(Stream::Out(stdout), in_colour)
+    }
+
+    /// Standard error, for what accompanies a program that has standard output for itself.
+    pub fn stderr() -> Self {
+        let stderr = io::stderr();
+        let in_colour = AutoStream::choice(&stderr) != ColorChoice::Never;
+        Self::on(Stream::Err(stderr), in_colour)
+    }
+
+    fn on(stream: Stream, in_colour: bool) -> Self {
+        Self { in_colour, width: terminal::columns(stream.as_fd()), out: BufWriter::with_capacity(64 * 1024, stream) }
     }
 
     /// How many columns there are; `None` where there is no terminal.
@@ -105,7 +147,7 @@ impl Page {
 
     /// EPIPE when nobody reads any more: to be asked now and then by who has long nothing to print.
     pub fn check_reader(&self) -> io::Result<()> {
-        if has_lost_its_reader(io::stdout().as_fd()) { Err(Errno::EPIPE.into()) } else { Ok(()) }
+        if has_lost_its_reader(self.out.get_ref().as_fd()) { Err(Errno::EPIPE.into()) } else { Ok(()) }
     }
 
     /// An empty line.

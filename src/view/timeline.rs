@@ -29,14 +29,12 @@ pub struct Timeline {
 impl Timeline {
     /// On standard output. The port tells the two sides of a connection apart.
     pub fn new(server_port: Option<u16>) -> Self {
-        Self {
-            page: Page::stdout(),
-            server_port,
-            explained: HashSet::new(),
-            entered: None,
-            decimals: 3,
-            explains: true,
-        }
+        Self::on(Page::stdout(), server_port)
+    }
+
+    /// On a page of one's own.
+    pub fn on(page: Page, server_port: Option<u16>) -> Self {
+        Self { page, server_port, explained: HashSet::new(), entered: None, decimals: 3, explains: true }
     }
 
     /// With times in microseconds, as calls and segments need it, and without sentences in between.
@@ -113,7 +111,7 @@ impl Timeline {
             Who::Socklab => ("[socklab]".into(), OWN),
             Who::Program { role, pid } => (format!("[{} {pid}]", harmless(role.as_bytes())), of_role(role)),
         };
-        let time = format!("{:>8.*}", self.decimals, event.at.as_secs_f64());
+        let time = format!("{:>1$.2$}", event.at.as_secs_f64(), self.decimals + 5, self.decimals);
         let owner = in_style(style, &format!("{label:<14}"));
         self.page.line(&format!("{time} {owner} {text}"), INDENT)
     }

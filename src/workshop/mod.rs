@@ -6,14 +6,19 @@ pub mod diff;
 pub mod doctor;
 pub mod guard;
 pub mod labs;
+pub mod lines;
 pub mod program;
 pub mod run;
 pub mod states;
+pub mod trace;
+pub mod watch;
 
 use std::fmt;
 use std::io;
 
 use nix::errno::Errno;
+
+use crate::sys::with_name;
 
 /// Why a command could not do what it was asked to do. Printed once, by `main`.
 #[derive(Debug)]
@@ -63,11 +68,3 @@ impl fmt::Display for Problem {
 }
 
 impl std::error::Error for Problem {}
-
-/// An error with the name of its errno: `EPIPE (Broken pipe)`.
-pub fn with_name(error: &io::Error) -> String {
-    match error.raw_os_error().map(Errno::from_raw) {
-        Some(errno) => format!("{errno:?} ({})", errno.desc()),
-        None => error.to_string(),
-    }
-}

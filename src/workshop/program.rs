@@ -3,8 +3,7 @@
 use std::collections::VecDeque;
 use std::env;
 use std::ffi::OsString;
-use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
@@ -15,9 +14,8 @@ use crate::sys::signals::let_signals_through;
 use crate::sys::terminal::pseudo_terminal;
 use crate::sys::{process, readiness};
 use crate::workshop::guard::{GRACE, Report};
+use crate::workshop::lines::Lines;
 
-/// A longer line is printed in pieces of this many bytes.
-const LONGEST_LINE: usize = 4096;
 /// How many lines of its standard error are kept, for when it fails.
 const LAST_WORDS: usize = 6;
 
@@ -84,7 +82,7 @@ impl Program {
         let sources = [&self.reports, &self.output, &self.errors];
         let known = if self.is_started { sources.len() } else { 1 };
         let mut fds = vec![other];
-        fds.extend(sources[..known].iter().filter(|lines| !lines.at_end).map(|lines| lines.source.as_fd()));
+        fds.extend(sources[..known].iter().filter_map(|lines| lines.waits_for()));
         readiness::wait(&fds, limit)?;
         self.read_what_is_there()
     }
@@ -131,7 +129,7 @@ impl Program {
 
     /// Whether the guard has ended though nobody asked it to.
     pub fn lost_its_guard(&self) -> bool {
-        self.reports.at_end && !self.is_ending
+        self.reports.is_at_end() && !self.is_ending
     }
 
     /// Whether the guard has ended, and with it everything else.
@@ -153,43 +151,5 @@ impl Drop for Program {
             let _ = self.guard.wait();
         }
         process::end_descendants(GRACE);
-    }
-}
-
-/// Cuts what comes from a descriptor into lines.
-struct Lines {
-    source: File,
-    begun: Vec<u8>,
-    at_end: bool,
-}
-
-impl Lines {
-    fn new(source: OwnedFd) -> Self {
-        Self { source: source.into(), begun: Vec::new(), at_end: false }
-    }
-
-    /// The lines that are there, without their ends. A line that is not finished is kept until it is, or until the end.
-    fn read_what_is_there(&mut self) -> io::Result<Vec<Vec<u8>>> {
-        let mut buffer = [0; 16 * 1024];
-        if !self.at_end && readiness::wait(&[self.source.as_fd()], Duration::ZERO)?[0] {
-            match self.source.read(&mut buffer) {
-                // EIO is how a pseudo terminal says that nobody has its other side open any more.
-                Ok(0) | Err(_) => self.at_end = true,
-                Ok(length) => self.begun.extend(&buffer[..length]),
-            }
-        }
-        let mut lines = Vec::new();
-        while let Some(end) = self.begun.iter().position(|&byte| byte == b'\n') {
-            let mut line: Vec<u8> = self.begun.drain(..=end).collect();
-            line.pop();
-            lines.extend(line.chunks(LONGEST_LINE).map(<[u8]>::to_vec));
-            if line.is_empty() {
-                lines.push(line);
-            }
-        }
-        if self.begun.len() >= LONGEST_LINE || (self.at_end && !self.begun.is_empty()) {
-            lines.push(std::mem::take(&mut self.begun));
-        }
-        Ok(lines)
     }
 }

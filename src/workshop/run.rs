@@ -308,7 +308,7 @@ impl Run<'_> {
                     self.timeline.print(&Event { at: self.started.elapsed(), who, what: What::Said(line) })?;
                 }
                 News::Reported(Report::Started(pid)) => self.pid = pid,
-                News::Reported(Report::Refused(errno)) => return Err(Problem::Told(self.not_started(errno))),
+                News::Reported(Report::Refused(errno)) => return Err(Problem::Told(not_started(&self.command, Errno::from_raw(errno)))),
                 News::Reported(Report::Ended(end)) => {
                     self.ended = Some(end);
                     let left = self.program.processes();
@@ -334,21 +334,6 @@ impl Run<'_> {
     fn note(&mut self, note: String) -> Result<(), Problem> {
         let event = Event { at: self.started.elapsed(), who: Who::Socklab, what: What::Note(note) };
         Ok(self.timeline.print(&event)?)
-    }
-
-    fn not_started(&self, errno: i32) -> String {
-        let errno = Errno::from_raw(errno);
-        let program = harmless(self.command.first().map(|word| word.as_encoded_bytes()).unwrap_or_default());
-        let why = match errno {
-            Errno::ENOENT if program.contains(' ') => {
-                "no program of that name; are its arguments meant to be words of their own?"
-            }
-            Errno::ENOENT => "no program of that name, here or along PATH",
-            Errno::EACCES if program.contains('/') => "it is there, but may not be executed",
-            Errno::EACCES => "it may not be executed, or a directory along PATH may not be entered",
-            _ => "the kernel would not run it",
-        };
-        format!("exec {program}: {errno:?} ({}): {why}", errno.desc())
     }
 
     /// Ended, or still running but not listening: told apart, with the last words of its standard error.
@@ -402,6 +387,21 @@ fn who_uses(port: u16, tables: &mut Tables) -> Result<String, Problem> {
     }
     text.push_str("\n  another port: PORT=… with make, --port with socklab; PORT=0 lets the kernel choose");
     Ok(text)
+}
+
+/// Why a command could not be executed.
+pub fn not_started(command: &[OsString], errno: Errno) -> String {
+    let program = harmless(command.first().map(|word| word.as_encoded_bytes()).unwrap_or_default());
+    let why = match errno {
+        Errno::ENOENT if program.contains(' ') => {
+            "no program of that name; are its arguments meant to be words of their own?"
+        }
+        Errno::ENOENT => "no program of that name, here or along PATH",
+        Errno::EACCES if program.contains('/') => "it is there, but may not be executed",
+        Errno::EACCES => "it may not be executed, or a directory along PATH may not be entered",
+        _ => "the kernel would not run it",
+    };
+    format!("exec {program}: {errno:?} ({}): {why}", errno.desc())
 }
 
 fn in_ms((shortest, longest): (Duration, Duration)) -> String {

@@ -1,0 +1,376 @@
+//! The thread that follows programs, from stop to stop.
+
+use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::io;
+use std::sync::mpsc::SyncSender;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use super::process::{Process, family_of, is_of_interest};
+use super::{Inbox, News, Recipients, Request, Sampler};
+use crate::decode::symbols;
+use crate::decode::syscall::{self, Effect};
+use crate::event::{Call, Descriptor, End, Event, Outcome, What, Who};
+use crate::sys::start::{self, Start, Starting};
+use crate::sys::trace::{self, Stopped, Why};
+
+pub struct Tracer {
+    started: Instant,
+    sampler: Option<Sampler>,
+    news: SyncSender<News>,
+    processes: HashMap<u32, Process>,
+    threads: HashMap<u32, Thread>,
+    /// Programs that have not been executed yet.
+    starting: HashMap<u32, Starting>,
+    calls: u64,
+    said_quiet: bool,
+}
+
+struct Thread {
+    process: u32,
+    role: String,
+    call: Option<Running>,
+}
+
+/// A call that has been entered.
+struct Running {
+    kind: &'static syscall::Call,
+    words: [u64; 6],
+    texts: Vec<Option<String>>,
+    id: u64,
+    on: Option<Descriptor>,
+    entered: Duration,
+}
+
+impl Tracer {
+    pub fn new(started: Instant, sampler: Option<Sampler>, news: SyncSender<News>) -> Self {
+        Self {
+            started,
+            sampler,
+            news,
+            processes: HashMap::new(),
+            threads: HashMap::new(),
+            starting: HashMap::new(),
+            calls: 0,
+            said_quiet: true,
+        }
+    }
+
+    /// Until nobody asks any more. Whoever is left then is ended by the kernel.
+    pub fn run(mut self, inbox: &Inbox) {
+        loop {
+            let requests = match trace::wait() {
+                Ok(Some(stopped)) => {
+                    self.stopped(stopped);
+                    continue;
+                }
+                Ok(None) => inbox.look(),
+                // ECHILD: there is nobody.
+                Err(_) => {
+                    self.say_quiet();
+                    inbox.wait()
+                }
+            };
+            let Some(requests) = requests else { return };
+            for request in requests {
+                self.answer(request);
+            }
+        }
+    }
+
+    fn say_quiet(&mut self) {
+        if !self.said_quiet {
+            self.said_quiet = true;
+            self.tell(News::Quiet);
+        }
+    }
+
+    /// When the receiver has gone, there is nobody left to tell; the end comes soon.
+    fn tell(&self, news: News) {
+        let _ = self.news.send(news);
+    }
+
+    fn event(&self, at: Duration, who: Who, what: What) {
+        self.tell(News::Event(Event { at, who, what }));
+    }
+
+    fn now(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    fn answer(&mut self, request: Request) {
+        // Whoever asked and did not wait for the answer does not need it.
+        match request {
+            Request::Start { role, start, answer } => drop(answer.send(self.start(role, &start))),
+            Request::Signal { signal, to, answer } => drop(answer.send(Ok(self.signal(signal, &to)))),
+        }
+    }
+
+    fn start(&mut self, role: String, start: &Start) -> io::Result<u32> {
+        let starting = start::start(start)?;
+        let pid = starting.pid;
+        self.said_quiet = false;
+        self.processes.insert(pid, Process::new(role.clone()));
+        self.threads.insert(pid, Thread { process: pid, role, call: None });
+        self.starting.insert(pid, starting);
+        let command = start.command.iter().map(|word| OsStr::to_string_lossy(word).into_owned()).collect();
+        self.event(self.now(), self.who(pid), What::Started { command });
+        Ok(pid)
+    }
+
+    fn signal(&self, signal: Signal, to: &Recipients) -> u32 {
+        let is_meant = |role: &str| match to {
+            Recipients::All => true,
+            Recipients::Role(wanted) => role.strip_prefix(wanted).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')),
+        };
+        let mut count = 0;
+        for (&pid, process) in &self.processes {
+            if is_meant(&process.role) && kill(Pid::from_raw(pid.cast_signed()), signal).is_ok() {
+                count += 1;
+                // A stopped process would not see it.
+                let _ = kill(Pid::from_raw(pid.cast_signed()), Signal::SIGCONT);
+            }
+        }
+        count
+    }
+
+    fn who(&self, thread: u32) -> Who {
+        let role = self.threads.get(&thread).map_or_else(|| "unknown".into(), |thread| thread.role.clone());
+        Who::Program { role, pid: thread }
+    }
+
+    fn sample(&self) {
+        let Some(sampler) = &self.sampler else { return };
+        let Ok(mut follower) = sampler.lock() else { return };
+        // A sample that fails is missing; the next one tells the same.
+        for event in follower.sample().unwrap_or_default() {
+            self.tell(News::Event(event));
+        }
+    }
+
+    fn stopped(&mut self, stopped: Stopped) {
+        let thread = stopped.thread;
+        if !self.threads.contains_key(&thread) && !self.welcome(thread, stopped.why) {
+            return;
+        }
+        match stopped.why {
+            Why::Enters => self.enters(thread),
+            Why::Returns => {
+                self.returns(thread);
+                trace::go_on(thread, 0);
+            }
+            Why::Forks => {
+                self.forks(thread);
+                trace::go_on(thread, 0);
+            }
+            Why::Executes => {
+                self.executes(thread);
+                trace::go_on(thread, 0);
+            }
+            Why::Begins => trace::go_on(thread, 0),
+            Why::Signal(signal) => trace::go_on(thread, signal),
+            Why::GroupStop => trace::stay_stopped(thread),
+            Why::Ended(end) => self.ended(thread, end),
+        }
+    }
+
+    /// A thread that was not known: it was made a moment ago, and its maker's own stop has not been seen yet.
+    fn welcome(&mut self, thread: u32, why: Why) -> bool {
+        if matches!(why, Why::Ended(_)) {
+            return false;
+        }
+        let Some((process, maker)) = family_of(thread) else {
+            trace::go_on(thread, 0);
+            return false;
+        };
+        if process == thread {
+            // Its maker may have ended already, and somebody adopted it.
+            let made = match self.processes.get_mut(&maker) {
+                Some(maker) => maker.fork(),
+                None => Process::orphan(),
+            };
+            let role = made.role.clone();
+            self.processes.insert(process, made);
+            self.threads.insert(thread, Thread { process, role, call: None });
+        } else {
+            let role = self.processes.get_mut(&process).map_or_else(|| "unknown".into(), Process::thread);
+            self.threads.insert(thread, Thread { process, role, call: None });
+        }
+        true
+    }
+
+    fn forks(&mut self, thread: u32) {
+        let Ok(made) = trace::message(thread) else { return };
+        // Where the new one was quick, and has ended already, it has had its welcome and its end.
+        if !self.threads.contains_key(&made) && !self.welcome(made, Why::Begins) {
+            return;
+        }
+        let is_thread = self.threads.get(&made).is_some_and(|made_thread| made_thread.process != made);
+        self.event(self.now(), self.who(thread), What::Forked { child: self.who(made), is_thread });
+        self.family_changed();
+    }
+
+    /// Who holds a socket is looked up among those who are followed.
+    fn family_changed(&self) {
+        if let Some(Ok(mut follower)) = self.sampler.as_ref().map(|sampler| sampler.lock()) {
+            follower.look_for_owners_among(self.processes.keys().copied().collect());
+        }
+    }
+
+    fn executes(&mut self, thread: u32) {
+        // The other threads are gone, and whoever executed has the process's own id from now on.
+        self.threads.retain(|&id, other| other.process != thread || id == thread);
+        if let Some(other) = self.threads.get_mut(&thread) {
+            other.call = None;
+        }
+        if let Some(process) = self.processes.get_mut(&thread) {
+            process.execute();
+        }
+        self.starting.remove(&thread);
+        self.family_changed();
+    }
+
+    fn ended(&mut self, thread: u32, end: End) {
+        let at = self.now();
+        let who = self.who(thread);
+        self.threads.remove(&thread);
+        if let Some(errno) = self.starting.remove(&thread).and_then(Starting::refusal) {
+            self.processes.remove(&thread);
+            return self.tell(News::Refused { pid: thread, errno });
+        }
+        if self.processes.remove(&thread).is_some() {
+            self.sample();
+            self.event(at, who, What::Ended(end));
+            self.family_changed();
+        }
+    }
+
+    fn enters(&mut self, thread: u32) {
+        match self.begin(thread) {
+            Some(call) => {
+                self.sample();
+                // The last moment before the call does what it does.
+                let entered = self.now();
+                let shown = Call {
+                    id: call.id,
+                    name: call.kind.name.into(),
+                    arguments: call.texts.iter().flatten().cloned().collect(),
+                    on: call.on.clone(),
+                    outcome: None,
+                };
+                self.event(entered, self.who(thread), What::Called(shown));
+                if let Some(thread) = self.threads.get_mut(&thread) {
+                    thread.call = Some(Running { entered, ..call });
+                }
+                trace::until_return(thread);
+            }
+            None => trace::go_on(thread, 0),
+        }
+    }
+
+    /// What is known of a call that a thread enters; `None` if it is of no interest.
+    fn begin(&mut self, thread: u32) -> Option<Running> {
+        let pid = self.threads.get(&thread)?.process;
+        let process = self.processes.get_mut(&pid).filter(|process| process.is_executed)?;
+        let entry = trace::entry(thread).ok()?;
+        let kind = syscall::find(entry.number)?;
+        let first = entry.arguments[0] as i32;
+        let mut on = None;
+        if kind.is_on_descriptor {
+            match process.descriptor(pid, first) {
+                Some(named) if is_of_interest(named) => on = process.known(first),
+                Some(_) => {
+                    forget(process, kind, entry.arguments);
+                    return None;
+                }
+                // Not open: the call will fail, and that is of interest where only sockets are meant.
+                None if matches!(kind.effect, Effect::Data | Effect::Closes | Effect::Copies) => return None,
+                None => {}
+            }
+        }
+        forget(process, kind, entry.arguments);
+        if kind.effect == Effect::ClosesRange {
+            return None;
+        }
+        let texts = kind.enter(entry.arguments, &|at, into| trace::read_memory(pid, at, into));
+        self.calls += 1;
+        Some(Running { kind, words: entry.arguments, texts, id: self.calls, on, entered: Duration::ZERO })
+    }
+
+    fn returns(&mut self, thread: u32) {
+        let Ok(value) = trace::returned(thread) else { return };
+        let returned = self.now();
+        let Some(known) = self.threads.get_mut(&thread) else { return };
+        let (pid, Some(mut call)) = (known.process, known.call.take()) else { return };
+        call.kind.answer(&mut call.texts, call.words, value, &|at, into| trace::read_memory(pid, at, into));
+        let made = self.processes.get_mut(&pid).and_then(|process| made(process, pid, &call, value));
+        let error = (-4095..0).contains(&value).then(|| symbols::error(-value as i32));
+        self.sample();
+        let shown = Call {
+            id: call.id,
+            name: call.kind.name.into(),
+            arguments: call.texts.into_iter().flatten().collect(),
+            on: call.on,
+            outcome: Some(Outcome { entered: call.entered, value, error, made }),
+        };
+        self.event(returned, self.who(thread), What::Returned(shown));
+    }
+}
+
+/// Forgets what a call is about to close: the number may stand for something else as soon as it has.
+fn forget(process: &mut Process, kind: &syscall::Call, words: [u64; 6]) {
+    match kind.effect {
+        Effect::Closes => process.closed(words[0] as i32),
+        Effect::Copies if matches!(kind.name, "dup2" | "dup3") => process.closed(words[1] as i32),
+        // Unless it is only to mark them for the next exec.
+        Effect::ClosesRange if words[2] & 4 == 0 => process.closed_range(words[0] as u32, words[1] as u32),
+        _ => {}
+    }
+}
+
+/// The descriptor that a call has made, or whose meaning it has changed.
+fn made(process: &mut Process, pid: u32, call: &Running, value: i64) -> Option<Descriptor> {
+    let is_under_way = value == -i64::from(nix::libc::EINPROGRESS);
+    if value < 0 && !is_under_way {
+        return None;
+    }
+    let (first, new) = (call.words[0] as i32, value as i32);
+    match call.kind.effect {
+        Effect::Makes => {
+            process.closed(new);
+            process.look_again(pid, new).ok()?;
+            process.known(new)
+        }
+        Effect::Accepts => process.accepted(pid, new),
+        Effect::Names => {
+            let before = process.known(first);
+            process.look_again(pid, first).ok()?;
+            process.known(first).filter(|_| process.known(first) != before)
+        }
+        Effect::Copies if call.kind.name != "fcntl" || syscall::fcntl_copies(call.words) => process.copied(first, new),
+        Effect::MakesPair => {
+            let memory = |at, into: &mut [u8]| trace::read_memory(pid, at, into);
+            for fd in call.kind.pair(call.words, &memory)? {
+                process.closed(fd);
+            }
+            None
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn the_calls_of_interest_are_each_listed_once() {
+        let numbers = syscall::numbers();
+        assert_eq!(numbers.iter().collect::<HashSet<_>>().len(), numbers.len());
+    }
+}

@@ -1,0 +1,237 @@
+//! All lenses at once: the calls of programs, the states of their sockets and the segments between them, as one stream of
+//! events in the order in which they happened.
+//!
+//! Each lens tells what it sees a little later than it happened, and each by another little. So events wait here until all
+//! lenses have had the time to tell theirs.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::sys::signal::Signal;
+
+use crate::event::{Call, Descriptor, End, Event, Named, Outcome, Protocol, What, Who};
+use crate::lens::calls::{Calls, News, Recipients, Sampler};
+use crate::lens::follow::Follower;
+use crate::lens::infer::Infer;
+use crate::lens::segments::{Segments, Statistics};
+use crate::lens::table::{Subject, Tables};
+use crate::sys::start::Start;
+
+/// How long events wait for those that happened before and are told later.
+const PATIENCE: Duration = Duration::from_millis(40);
+/// How long after a transition a sample may come that shows it: then the transition counts as seen.
+const CONFIRMATION: Duration = Duration::from_millis(30);
+/// How many events may wait for us to take them; then whoever tells them has to wait: the programs, in the end.
+const WAITING: usize = 16 * 1024;
+
+/// Which lenses are to be used, and on what.
+#[derive(Clone, Debug)]
+pub struct Lenses {
+    /// The sockets whose states are sampled; `None` for no states.
+    pub states: Option<Subject>,
+    /// The interface on which segments are captured, and the port of interest; `None` for no segments.
+    pub segments: Option<(String, Option<u16>)>,
+    /// Whether a sample is taken at each call. In a network of one's own it costs some µs; on a machine with many sockets
+    /// more, and then samples are taken now and then only.
+    pub samples_at_calls: bool,
+}
+
+/// An observation that is under way.
+pub struct Observation {
+    calls: Calls,
+    sampler: Option<Sampler>,
+    sampled: Instant,
+    segments: Option<Segments>,
+    news: Receiver<News>,
+    captured: Receiver<Event>,
+    waiting: BTreeMap<(Duration, u64), Event>,
+    arrivals: u64,
+    infer: Infer,
+    started: Instant,
+    is_quiet: bool,
+}
+
+/// What happened a moment ago: not in order yet, but at once.
+#[derive(Debug)]
+pub enum Alert {
+    /// A program waits for others on this socket from now on.
+    Serves(Who, Descriptor),
+    /// A process has ended.
+    Ended(Who, End),
+    /// A program could not be executed, for this reason.
+    Refused(u32, Errno),
+}
+
+impl Alert {
+    fn of(event: &Event) -> Option<Self> {
+        match &event.what {
+            What::Ended(end) => Some(Self::Ended(event.who.clone(), *end)),
+            What::Returned(Call { outcome: Some(Outcome { value: 0, made: Some(made), .. }), .. }) => {
+                let serves = matches!(
+                    made.names,
+                    Named::Listening(_) | Named::Bound(Protocol::Udp | Protocol::UnixDatagram, _)
+                );
+                serves.then(|| Self::Serves(event.who.clone(), made.clone()))
+            }
+            _ => None,
+        }
+    }
+}
+
+impl Observation {
+    /// Opens the lenses. Times count from `started`.
+    pub fn begin(lenses: &Lenses, started: Instant) -> io::Result<Self> {
+        let (to_us, captured) = sync_channel(WAITING);
+        let segments = match &lenses.segments {
+            Some((interface, port)) => Some(Segments::start(interface, *port, started, to_us)?),
+            None => None,
+        };
+        let sampler = match &lenses.states {
+            Some(subject) => Some(Arc::new(Mutex::new(Follower::new(Tables::open()?, subject.clone(), started)))),
+            None => None,
+        };
+        let (sender, news) = sync_channel(WAITING);
+        let at_calls = sampler.clone().filter(|_| lenses.samples_at_calls);
+        Ok(Self {
+            calls: Calls::new(started, at_calls, sender)?,
+            sampler,
+            sampled: Instant::now(),
+            segments,
+            news,
+            captured,
+            waiting: BTreeMap::new(),
+            arrivals: 0,
+            infer: Infer::new(CONFIRMATION),
+            started,
+            is_quiet: true,
+        })
+    }
+
+    /// Opens the segments lens later, when it is known which port is of interest.
+    pub fn open_segments(&mut self, interface: &str, port: Option<u16>) -> io::Result<()> {
+        let (to_us, captured) = sync_channel(WAITING);
+        self.segments = Some(Segments::start(interface, port, self.started, to_us)?);
+        self.captured = captured;
+        Ok(())
+    }
+
+    /// Follows the states of other sockets from now on.
+    pub fn set_subject(&self, subject: Subject) {
+        if let Some(Ok(mut follower)) = self.sampler.as_ref().map(|sampler| sampler.lock()) {
+            follower.set_subject(subject);
+        }
+    }
+
+    /// How long it has been under way.
+    pub fn now(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// Starts a program that is followed, and says its process id.
+    pub fn start(&mut self, role: &str, start: Start) -> io::Result<u32> {
+        self.is_quiet = false;
+        self.calls.start(role, start)
+    }
+
+    /// Sends a signal to programs that are followed; says to how many processes.
+    pub fn signal(&self, signal: Signal, to: &Recipients) -> io::Result<u32> {
+        self.calls.signal(signal, to)
+    }
+
+    /// Whether every process of every program has ended.
+    pub fn is_quiet(&self) -> bool {
+        self.is_quiet
+    }
+
+    /// Adds an event that somebody else has observed.
+    pub fn add(&mut self, event: Event) {
+        self.arrivals += 1;
+        self.waiting.insert((event.at, self.arrivals), event);
+    }
+
+    /// Takes in what the lenses have to tell, waiting for it for at most `limit`.
+    pub fn listen(&mut self, limit: Duration) -> io::Result<Vec<Alert>> {
+        let mut alerts = Vec::new();
+        match self.news.recv_timeout(limit) {
+            Ok(news) => self.hear(news, &mut alerts),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => {
+                return Err(io::Error::other("the thread that follows the programs has ended"));
+            }
+        }
+        // Bounded: a busy program tells more while we listen.
+        for _ in 0..WAITING {
+            let Ok(news) = self.news.try_recv() else { break };
+            self.hear(news, &mut alerts);
+        }
+        for _ in 0..WAITING {
+            let Ok(event) = self.captured.try_recv() else { break };
+            self.add(event);
+        }
+        self.sample_now_and_then()?;
+        Ok(alerts)
+    }
+
+    fn hear(&mut self, news: News, alerts: &mut Vec<Alert>) {
+        match news {
+            News::Event(event) => {
+                alerts.extend(Alert::of(&event));
+                self.add(event);
+            }
+            News::Refused { pid, errno } => alerts.push(Alert::Refused(pid, errno)),
+            News::Quiet => self.is_quiet = true,
+        }
+    }
+
+    /// Between the calls, too: what the kernel does by itself belongs to no call.
+    fn sample_now_and_then(&mut self) -> io::Result<()> {
+        let Some(sampler) = self.sampler.clone() else { return Ok(()) };
+        let Ok(mut follower) = sampler.lock() else { return Ok(()) };
+        if self.sampled.elapsed() < follower.pause() {
+            return Ok(());
+        }
+        self.sampled = Instant::now();
+        for event in follower.sample()? {
+            self.add(event);
+        }
+        Ok(())
+    }
+
+    /// The events that no lens can add anything before any more, in order.
+    pub fn due(&mut self) -> Vec<Event> {
+        let delivered = self.segments.as_ref().map_or(Duration::MAX, Segments::delivered_until);
+        let until = self.now().saturating_sub(PATIENCE).min(delivered);
+        let later = self.waiting.split_off(&(until, u64::MAX));
+        for event in std::mem::replace(&mut self.waiting, later).into_values() {
+            self.infer.feed(event);
+        }
+        self.infer.take(until)
+    }
+
+    /// Closes the lenses: the last events, and how many segments were captured and lost. Whoever still runs is ended.
+    pub fn end(mut self) -> io::Result<(Vec<Event>, Option<Statistics>)> {
+        self.listen(Duration::ZERO)?;
+        let statistics = self.segments.take().map(|segments| {
+            let captured = std::mem::replace(&mut self.captured, sync_channel(0).1);
+            // It delivers the rest while it stops: somebody has to take it.
+            std::thread::scope(|scope| {
+                let rest = scope.spawn(move || captured.into_iter().collect::<Vec<Event>>());
+                let statistics = segments.stop();
+                (statistics, rest.join().unwrap_or_default())
+            })
+        });
+        let statistics = statistics.map(|(statistics, rest)| {
+            rest.into_iter().for_each(|event| self.add(event));
+            statistics
+        });
+        self.listen(Duration::ZERO)?;
+        for event in std::mem::take(&mut self.waiting).into_values() {
+            self.infer.feed(event);
+        }
+        Ok((self.infer.finish(), statistics))
+    }
+}
