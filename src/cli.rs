@@ -2,14 +2,16 @@
 
 use std::ffi::OsString;
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Parser, Subcommand, value_parser};
+use clap::{Args, Parser, Subcommand, value_parser};
 use socklab::lens::table::Subject;
 use socklab::view::paint::Page;
 use socklab::workshop::labs::{LABS, Lab};
-use socklab::workshop::{Problem, client, diff, doctor, guard, run, states, trace};
+use socklab::workshop::outputs::OutputOptions;
+use socklab::workshop::{Problem, client, demo, diff, doctor, guard, replay, run, states, trace, watch};
 
 /// A teaching lab for sockets: numbered labs, and the kernel's own view of them.
 #[derive(Parser)]
@@ -101,6 +103,80 @@ enum Command {
         #[arg(last = true, required = true, value_name = "COMMAND")]
         command: Vec<OsString>,
     },
+    /// Run programs, and show their calls, their sockets' states and the segments between them on one timeline
+    ///
+    /// They run in a network of their own where this machine allows it, which needs no privilege: every segment is theirs,
+    /// and no port is taken. {port} in a command stands for the port, which is in its environment as PORT, too. The clients
+    /// are started when the server listens; when they have ended, the server is ended. Or one command that does it all
+    /// itself, after `--`: then the exit code is that of the command.
+    ///
+    /// States are marked ● where the kernel's table showed them, and ○ where they follow from the segments. A call is an
+    /// interval: its line stands where it was entered.
+    Watch {
+        /// The server
+        #[arg(long, value_name = "COMMAND")]
+        server: Option<String>,
+        /// A client; may be given several times, and they are started at the same time
+        #[arg(long = "client", value_name = "COMMAND", requires = "server")]
+        clients: Vec<String>,
+        /// What is typed for the client, and then the end of input; the second one is for the second client. \n, \r, \t, \\
+        /// and \xHH are understood. A client for which nothing is typed reads this command's own input
+        #[arg(long = "type", value_name = "TEXT", allow_hyphen_values = true)]
+        typed: Vec<String>,
+        /// The port that {port} stands for [default: 7000 in a network of its own, else one that is free]
+        #[arg(long, short, value_name = "P", value_parser = value_parser!(u16).range(1..))]
+        port: Option<u16>,
+        /// Stay in the machine's own network
+        #[arg(long)]
+        here: bool,
+        /// End everything after so many seconds
+        #[arg(long = "for", value_name = "SECONDS", value_parser = value_parser!(u64).range(1..=86400))]
+        limit: Option<u64>,
+        /// Print no timeline
+        #[arg(long, short)]
+        quiet: bool,
+        /// At the end, print each connection as a ladder: client, wire, server
+        #[arg(long)]
+        ladder: bool,
+        #[command(flatten)]
+        outputs: OutputArgs,
+        /// One command that does it all itself: its program and arguments
+        #[arg(last = true, value_name = "COMMAND", conflicts_with_all = ["server", "clients"])]
+        command: Vec<OsString>,
+    },
+    /// Run a lab's server and clients unattended, and show what happened on one timeline (make demo1)
+    ///
+    /// In a network of their own, as `socklab watch` does it. Then it says in a few sentences what happened, and holds what
+    /// the kernel showed against what the lab says: exit code 0 if all of it is so, 1 if not, 2 where this machine could
+    /// not show all of it.
+    Demo {
+        /// Number of the lab
+        #[arg(value_name = "N", value_parser = Lab::find)]
+        lab: &'static Lab,
+        /// Print no timeline
+        #[arg(long, short)]
+        quiet: bool,
+        /// At the end, print each connection as a ladder: client, wire, server
+        #[arg(long)]
+        ladder: bool,
+        #[command(flatten)]
+        outputs: OutputArgs,
+    },
+    /// Show a recorded run once more: no privilege, no network, no program is needed for it
+    ///
+    /// Prints the timeline of the recording and, with the options below, writes it in other forms. Where the recording is
+    /// malformed, what comes before that is shown, then FILE:LINE:COLUMN and what was expected there; the exit code is 1.
+    /// Times are in seconds since the start of the run.
+    Replay {
+        /// The recording, as --record writes it; - is standard input
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        /// Print no timeline, only write the files
+        #[arg(long, short)]
+        quiet: bool,
+        #[command(flatten)]
+        outputs: OutputArgs,
+    },
     /// List the labs
     List,
     /// Show what lab N adds to the lab before (make diff2)
@@ -119,6 +195,29 @@ enum Command {
     },
 }
 
+/// Where to a run is written, beside the timeline. With - a file is standard output, and no timeline is printed.
+#[derive(Args)]
+struct OutputArgs {
+    /// Write one HTML page that needs nothing else
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+    /// Write the segments for Wireshark and tshark, with the call during which each was sent; - is standard output
+    #[arg(long, value_name = "FILE")]
+    pcapng: Option<PathBuf>,
+    /// Write each event as a line of JSON, without the bytes of packets (docs/events.md); - is standard output
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Write a recording for `socklab replay`: the same, with the bytes of packets; - is standard output
+    #[arg(long, value_name = "FILE")]
+    record: Option<PathBuf>,
+}
+
+impl From<OutputArgs> for OutputOptions {
+    fn from(OutputArgs { html, pcapng, json, record }: OutputArgs) -> Self {
+        Self { html, pcapng, json, record }
+    }
+}
+
 /// Does what the command line says.
 pub fn dispatch(cli: Cli) -> Result<ExitCode, Problem> {
     match cli.command {
@@ -134,6 +233,20 @@ pub fn dispatch(cli: Cli) -> Result<ExitCode, Problem> {
             states::states(&states::Options { subject, watch, json, processes })
         }
         Command::Trace { command } => trace::trace(&command),
+        Command::Watch { server, clients, typed, port, here, limit, quiet, ladder, outputs, command } => {
+            let limit = limit.map(Duration::from_secs);
+            let outputs = OutputOptions::from(outputs);
+            let timeline = !quiet && !outputs.take_stdout();
+            watch::watch(&watch::Options { server, clients, typed, port, here, limit, timeline, ladder, outputs, command })
+        }
+        Command::Demo { lab, quiet, ladder, outputs } => {
+            let outputs = OutputOptions::from(outputs);
+            demo::demo(&demo::Options { lab, timeline: !quiet && !outputs.take_stdout(), ladder, outputs })
+        }
+        Command::Replay { file, quiet, outputs } => {
+            let outputs = OutputOptions::from(outputs);
+            replay::replay(&replay::Options { file, timeline: !quiet && !outputs.take_stdout(), outputs })
+        }
         Command::List => list(),
         Command::Diff { lab } => diff::diff(lab),
         Command::Doctor => doctor::doctor(),

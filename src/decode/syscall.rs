@@ -17,6 +17,9 @@ const SHOWN: usize = 32;
 /// How many elements of an array are shown.
 const ELEMENTS: u64 = 8;
 
+/// How many descriptors of poll(2) are looked at.
+const MOST_POLLED: u64 = 1024;
+
 /// What a call does to descriptors, so that it is known at any time what stands behind a number.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Effect {
@@ -186,11 +189,6 @@ pub fn find(number: u64) -> Option<&'static Call> {
 }
 
 impl Call {
-    /// Whether waiting is all that it does: the data calls and others wait, too, but for their own socket.
-    pub fn waits_for_many(&self) -> bool {
-        matches!(self.arguments, [Kind::Poll, ..] | [Kind::Fd, Kind::EpollEvents, ..] | [Kind::Number, Kind::FdSet, ..])
-    }
-
     /// Its arguments as text when it is entered; `None` for what is not worth showing, and for the descriptor in front.
     pub fn enter(&self, words: [u64; 6], memory: Memory) -> Vec<Option<String>> {
         let shown = |(index, kind): (usize, &Kind)| match index {
@@ -206,6 +204,24 @@ impl Call {
             if kind.is_answered() {
                 *text = argument(*kind, &words[index..], Some(returned), memory);
             }
+        }
+    }
+
+    /// Whether this call, with these arguments, is worth showing; `is_socket` says it of a descriptor.
+    ///
+    /// Waiting is if it is for a socket, and fcntl(2) if it changes how calls behave, or makes a descriptor.
+    pub fn is_of_interest(&self, words: [u64; 6], memory: Memory, mut is_socket: impl FnMut(i32) -> bool) -> bool {
+        match self.arguments {
+            [Kind::Poll, ..] => (0..words[1].min(MOST_POLLED)).any(|index| {
+                let fd = number_at(words[0].wrapping_add(8 * index), memory);
+                fd.is_some_and(|fd| is_socket(fd.cast_signed()))
+            }),
+            [_, Kind::FdSet, ..] => words[1..4].iter().any(|&set| {
+                let set = if set == 0 { 0 } else { word_at(set, memory).unwrap_or(0) };
+                (0..64).any(|fd| set & 1 << fd != 0 && is_socket(fd))
+            }),
+            [_, Kind::Fcntl] => words[1] as i32 == libc::F_SETFL || fcntl_copies(words),
+            _ => true,
         }
     }
 

@@ -212,8 +212,9 @@ impl Observation {
         self.infer.take(until)
     }
 
-    /// Closes the lenses: the last events, and how many segments were captured and lost. Whoever still runs is ended.
-    pub fn end(mut self) -> io::Result<(Vec<Event>, Option<Statistics>)> {
+    /// Closes the lenses: the last events, and how many segments were captured and lost. Whoever still runs is ended when
+    /// this is dropped.
+    pub fn end(&mut self) -> io::Result<(Vec<Event>, Option<Statistics>)> {
         self.listen(Duration::ZERO)?;
         let statistics = self.segments.take().map(|segments| {
             let captured = std::mem::replace(&mut self.captured, sync_channel(0).1);

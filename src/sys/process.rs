@@ -30,15 +30,27 @@ pub fn descendants(of: u32) -> Vec<u32> {
     family.split_off(1)
 }
 
-/// A process and its parent, from `/proc/PID/stat`; `None` for a zombie, and for one that is gone by now.
+/// The children of a process that have ended and were not fetched yet.
+pub fn zombies_of(parent: u32) -> Vec<u32> {
+    let is_zombie = |pid: &u32| stat_of(*pid).is_some_and(|(state, its)| state == "Z" && its == parent);
+    everybody().into_iter().filter(is_zombie).collect()
+}
+
+/// A process and its parent; `None` for a zombie, and for one that is gone by now.
 fn parent_of(pid: u32) -> Option<(u32, u32)> {
+    let (state, parent) = stat_of(pid)?;
+    (state != "Z" && state != "X").then_some((pid, parent))
+}
+
+/// The state of a process, by its letter, and its parent, from `/proc/PID/stat`.
+fn stat_of(pid: u32) -> Option<(String, u32)> {
     let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
     // The name stands in parentheses and may hold anything, parentheses too: what counts comes after the last one.
     let after_name = stat.rsplit(|&byte| byte == b')').next()?;
     let mut fields = str::from_utf8(after_name).ok()?.split_ascii_whitespace();
     let state = fields.next()?;
     let parent = fields.next()?.parse().ok()?;
-    (state != "Z" && state != "X").then_some((pid, parent))
+    Some((state.into(), parent))
 }
 
 /// The processes whose files this user may look at, or at least try to.

@@ -1,7 +1,9 @@
 //! Views: each turns events, or sockets, into something to look at.
 
 pub mod describe;
+pub mod ladder;
 pub mod notation;
 pub mod paint;
+pub mod pcapng;
 pub mod table;
 pub mod timeline;

@@ -20,10 +20,10 @@ pub fn call(call: &Call) -> String {
 pub fn outcome(outcome: &Outcome) -> String {
     match (&outcome.error, &outcome.made) {
         (Some(error), _) if error.starts_with("ERESTART") => {
-            format!("? {error} (a signal came; the kernel begins it anew)")
+            format!("? {} (a signal came)", harmless(error.as_bytes()))
         }
         (Some(error), _) => {
-            let errno = i32::try_from(-outcome.value).map_or(Errno::UnknownErrno, Errno::from_raw);
+            let errno = i32::try_from(outcome.value.saturating_neg()).map_or(Errno::UnknownErrno, Errno::from_raw);
             format!("-1 {} ({})", harmless(error.as_bytes()), errno.desc())
         }
         // bind, listen, connect: the descriptor stays, and stands for something else.

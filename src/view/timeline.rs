@@ -66,6 +66,12 @@ impl Timeline {
         self.page.flush()
     }
 
+    /// Prints these events, each of them.
+    pub fn print_events(&mut self, events: &[Event]) -> io::Result<()> {
+        events.iter().try_for_each(|event| self.print_one(event))?;
+        self.page.flush()
+    }
+
     /// Prints one event.
     pub fn print(&mut self, event: &Event) -> io::Result<()> {
         self.print_one(event)?;
@@ -147,10 +153,10 @@ impl Timeline {
                 None => format!("{}  recv-q and send-q are empty again", ends(socket)),
             },
             What::Gone(socket) => format!("{}  {} → gone", ends(socket), describe::state(socket)),
-            What::Crowd(counts) => format!("… and in the same sample: {counts}"),
+            What::Crowd(counts) => format!("… and in the same sample: {}", harmless(counts.as_bytes())),
             What::Said(line) => harmless(line),
             What::Typed(line) => format!("typed: {}", harmless(line)),
-            What::Note(note) => note.clone(),
+            What::Note(note) => harmless(note.as_bytes()),
             What::Moved(transition) => moved(transition, self.server_port),
             What::Called(call) => format!("{} …", notation::call(call)),
             What::Returned(call) => returned(call),
@@ -162,6 +168,7 @@ impl Timeline {
                 let kind = if *is_thread { "thread" } else { "process" };
                 format!("a new {kind}: {}", harmless(name_of(child).as_bytes()))
             }
+            What::Signalled(signal) => format!("gets {}", describe::signal(*signal)),
             What::Ended(End::Exited(code)) => format!("has ended, exit code {code}"),
             What::Ended(End::Killed(signal)) => format!("was ended by {}", describe::signal(*signal)),
         }

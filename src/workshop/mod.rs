@@ -1,13 +1,17 @@
 //! The workshop: the list of labs, and what a learner does with them.
 
+pub mod account;
 pub mod build;
 pub mod client;
+pub mod demo;
 pub mod diff;
 pub mod doctor;
 pub mod guard;
 pub mod labs;
 pub mod lines;
+pub mod outputs;
 pub mod program;
+pub mod replay;
 pub mod run;
 pub mod states;
 pub mod trace;

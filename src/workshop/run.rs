@@ -82,7 +82,8 @@ fn lab_server(options: &Options, port: u16) -> Result<Vec<OsString>, Problem> {
     Ok(command)
 }
 
-fn with_port(word: &OsString, port: u16) -> OsString {
+/// A word of a command, with the port in it.
+pub fn with_port(word: &OsString, port: u16) -> OsString {
     match word.to_str() {
         Some(text) => text.replace("{port}", &port.to_string()).into(),
         None => word.clone(),
@@ -90,7 +91,7 @@ fn with_port(word: &OsString, port: u16) -> OsString {
 }
 
 /// A port that nobody used a moment ago.
-fn free_port() -> Result<u16, Problem> {
+pub fn free_port() -> Result<u16, Problem> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(Problem::while_doing("find a free port"))?;
     Ok(listener.local_addr().map_err(Problem::while_doing("find a free port"))?.port())
 }
@@ -433,7 +434,7 @@ fn tcp_commands(lab: &Lab, address: SocketAddr, pid: u32) -> Vec<(&'static str, 
 }
 
 /// Where a client on this machine reaches a server that is bound to this address.
-fn reachable(address: SocketAddr) -> IpAddr {
+pub fn reachable(address: SocketAddr) -> IpAddr {
     match address.ip() {
         ip if !ip.is_unspecified() => ip,
         IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),

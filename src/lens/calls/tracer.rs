@@ -171,7 +171,10 @@ impl Tracer {
                 trace::go_on(thread, 0);
             }
             Why::Begins => trace::go_on(thread, 0),
-            Why::Signal(signal) => trace::go_on(thread, signal),
+            Why::Signal(signal) => {
+                self.event(self.now(), self.who(thread), What::Signalled(signal));
+                trace::go_on(thread, signal);
+            }
             Why::GroupStop => trace::stay_stopped(thread),
             Why::Ended(end) => self.ended(thread, end),
         }
@@ -295,7 +298,12 @@ impl Tracer {
         if kind.effect == Effect::ClosesRange {
             return None;
         }
-        let texts = kind.enter(entry.arguments, &|at, into| trace::read_memory(pid, at, into));
+        let memory = |at, into: &mut [u8]| trace::read_memory(pid, at, into);
+        let is_socket = |fd| process.descriptor(pid, fd).is_some_and(is_of_interest);
+        if !kind.is_of_interest(entry.arguments, &memory, is_socket) {
+            return None;
+        }
+        let texts = kind.enter(entry.arguments, &memory);
         self.calls += 1;
         Some(Running { kind, words: entry.arguments, texts, id: self.calls, on, entered: Duration::ZERO })
     }

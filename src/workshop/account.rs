@@ -1,0 +1,285 @@
+//! What happened, in a few sentences: read from the events of a run, connection by connection.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::event::{Call, Endpoint, Event, Named, Outcome, Segment, Socket, State, Transition, Transport, What, Who};
+use crate::view::describe::span;
+
+/// What is known of a run.
+#[derive(Default, Debug)]
+pub struct Account {
+    /// Its connections, in the order of their first segments or, without segments, of their accept() calls.
+    pub connections: Vec<Connection>,
+    /// The processes that the server has made.
+    pub children: Vec<Child>,
+    /// The port on which the server listens.
+    server_port: Option<u16>,
+}
+
+/// A TCP connection.
+#[derive(Debug)]
+pub struct Connection {
+    /// The side that connected.
+    pub client: SocketAddr,
+    /// The side that listened.
+    pub server: SocketAddr,
+    /// The segments that opened it: SYN, SYN+ACK, ACK.
+    pub handshake: Vec<Duration>,
+    /// Bytes of data on the wire, from the client and from the server.
+    pub data: [u64; 2],
+    /// Segments that carried them.
+    pub data_segments: [u32; 2],
+    /// Who sent a FIN, in order.
+    pub fins: Vec<Side>,
+    /// Who sent a RST.
+    pub resets: Vec<Side>,
+    /// When accept() returned it, and to whom.
+    pub accepted: Option<(Duration, Who)>,
+    /// Bytes that calls have written to and read from it: the client's, and the server's.
+    pub written: [u64; 2],
+    /// The same for reading.
+    pub read: [u64; 2],
+    /// The last state of each end that a sample showed.
+    pub last_seen: [Option<State>; 2],
+}
+
+/// One end of a connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Side {
+    /// That which connected.
+    Client,
+    /// That which listened.
+    Server,
+}
+
+impl Side {
+    /// Its name in a sentence.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Client => "the client",
+            Self::Server => "the server",
+        }
+    }
+}
+
+/// A process that the server has made.
+#[derive(Debug)]
+pub struct Child {
+    /// Who it is.
+    pub who: Who,
+    /// Whether it has closed the listening socket, which is not its business.
+    pub closed_listening: bool,
+    /// The connections that its maker closed while the child still had them.
+    pub maker_closed: bool,
+    /// Whether it has ended.
+    pub has_ended: bool,
+}
+
+impl Account {
+    /// Takes in one event.
+    pub fn add(&mut self, event: &Event) {
+        match &event.what {
+            What::Segment(segment) if segment.transport == Transport::Tcp => self.segment(event.at, segment),
+            What::Returned(call) => self.returned(event, call),
+            What::Forked { child, is_thread: false } if is_server(&event.who) => self.children.push(Child {
+                who: child.clone(),
+                closed_listening: false,
+                maker_closed: false,
+                has_ended: false,
+            }),
+            What::Ended(_) => {
+                if let Some(child) = self.children.iter_mut().find(|child| child.who == event.who) {
+                    child.has_ended = true;
+                }
+            }
+            What::Appeared(socket) | What::Changed { socket, .. } | What::Accepted(socket) => self.seen(socket),
+            What::Moved(Transition { seen: Some(seen), .. }) => self.seen(&seen.socket),
+            What::Gone(socket) => self.last_seen(&socket.local, &socket.remote, State::Closed),
+            _ => {}
+        }
+    }
+
+    fn between(&mut self, one: SocketAddr, other: SocketAddr) -> Option<(&mut Connection, Side)> {
+        let found = self.connections.iter_mut().rev().find_map(|connection| {
+            let side = match (connection.client == one, connection.server == one) {
+                (true, _) if connection.server == other => Side::Client,
+                (_, true) if connection.client == other => Side::Server,
+                _ => return None,
+            };
+            Some((connection, side))
+        });
+        found
+    }
+
+    fn segment(&mut self, at: Duration, segment: &Segment) {
+        let flags = segment.flags;
+        if flags.syn() && !flags.ack() && !segment.retransmitted {
+            self.connections.push(Connection::new(segment.from, segment.to));
+        }
+        let Some((connection, side)) = self.between(segment.from, segment.to) else { return };
+        let is_opening = match connection.handshake.len() {
+            0 => flags.syn() && side == Side::Client,
+            1 => flags.syn() && flags.ack() && side == Side::Server,
+            2 => flags.ack() && side == Side::Client,
+            _ => false,
+        };
+        if is_opening {
+            connection.handshake.push(at);
+        }
+        if !segment.retransmitted {
+            connection.data[side as usize] += u64::from(segment.length);
+            connection.data_segments[side as usize] += u32::from(segment.length > 0);
+        }
+        if flags.fin() && !connection.fins.contains(&side) {
+            connection.fins.push(side);
+        }
+        if flags.rst() && !connection.resets.contains(&side) {
+            connection.resets.push(side);
+        }
+    }
+
+    fn returned(&mut self, event: &Event, call: &Call) {
+        let Some(outcome) = &call.outcome else { return };
+        if let Some(Named::Listening(end)) = outcome.made.as_ref().map(|made| &made.names) {
+            self.server_port = end.port();
+        }
+        if let Some(Named::Connected { local, remote, accepted: true, .. }) = outcome.made.as_ref().map(|made| &made.names)
+            && let (Endpoint::Inet(local), Endpoint::Inet(remote)) = (local, remote)
+            && call.name.starts_with("accept")
+        {
+            if self.between(*remote, *local).is_none() {
+                self.connections.push(Connection::new(*remote, *local));
+            }
+            if let Some((connection, _)) = self.between(*remote, *local) {
+                connection.accepted = Some((event.at, event.who.clone()));
+            }
+        }
+        let Some(on) = &call.on else { return };
+        if call.name == "close" && outcome.value == 0 {
+            self.closed(event, &on.names);
+        }
+        self.transferred(call, outcome, &on.names);
+    }
+
+    fn closed(&mut self, event: &Event, names: &Named) {
+        match names {
+            Named::Listening(_) => {
+                if let Some(child) = self.children.iter_mut().find(|child| child.who == event.who) {
+                    child.closed_listening = true;
+                }
+            }
+            Named::Connected { .. } if is_server(&event.who) => {
+                let running = self.children.iter_mut().rev().find(|child| !child.maker_closed && child.who != event.who);
+                if let Some(child) = running {
+                    child.maker_closed = true;
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn transferred(&mut self, call: &Call, outcome: &Outcome, names: &Named) {
+        let Some((Endpoint::Inet(local), Endpoint::Inet(remote))) = names.ends() else { return };
+        let Ok(count) = u64::try_from(outcome.value) else { return };
+        let Some((connection, side)) = self.between(*local, *remote) else { return };
+        match call.name.as_str() {
+            "write" | "writev" | "sendto" | "sendmsg" => connection.written[side as usize] += count,
+            "read" | "readv" | "recvfrom" | "recvmsg" => connection.read[side as usize] += count,
+            _ => {}
+        }
+    }
+
+    fn seen(&mut self, socket: &Socket) {
+        self.last_seen(&socket.local, &socket.remote, socket.state);
+    }
+
+    fn last_seen(&mut self, local: &Endpoint, remote: &Endpoint, state: State) {
+        if let (Endpoint::Inet(local), Endpoint::Inet(remote)) = (local, remote)
+            && let Some((connection, side)) = self.between(*local, *remote)
+        {
+            connection.last_seen[side as usize] = Some(state);
+        }
+    }
+}
+
+/// Whether it is the server's first process, or a thread of it.
+fn is_server(who: &Who) -> bool {
+    matches!(who, Who::Program { role, .. } if role == "server" || role.starts_with("server/thread"))
+}
+
+impl Connection {
+    fn new(client: SocketAddr, server: SocketAddr) -> Self {
+        Self {
+            client,
+            server,
+            handshake: Vec::new(),
+            data: [0; 2],
+            data_segments: [0; 2],
+            fins: Vec::new(),
+            resets: Vec::new(),
+            accepted: None,
+            written: [0; 2],
+            read: [0; 2],
+            last_seen: [None; 2],
+        }
+    }
+
+    /// Who closed first, if anybody did.
+    pub fn closed_first(&self) -> Option<Side> {
+        self.fins.first().copied()
+    }
+
+    /// The side that a sample showed in TIME-WAIT at last.
+    pub fn in_time_wait(&self) -> Option<Side> {
+        let is_in = |side: Side| self.last_seen[side as usize] == Some(State::TimeWait);
+        [Side::Client, Side::Server].into_iter().find(|&side| is_in(side))
+    }
+
+    /// The connection in sentences.
+    pub fn sentences(&self) -> Vec<String> {
+        let mut sentences = Vec::new();
+        if let [syn, .., ack] = self.handshake[..] {
+            let took = span(ack.saturating_sub(syn));
+            let segments = self.handshake.len();
+            sentences.push(format!("{segments} segments opened it within {took}: SYN, SYN+ACK, ACK; the kernel did that by itself"));
+        }
+        if let Some((at, who)) = &self.accepted {
+            let who = match who {
+                Who::Program { role, pid } => format!("{role} {pid}"),
+                _ => "the server".into(),
+            };
+            let waited = self.handshake.last().map(|ack| span(at.saturating_sub(*ack)));
+            let waited = waited.map_or(String::new(), |waited| format!(", {waited} after the handshake"));
+            sentences.push(format!("accept() handed it to {who}{waited}"));
+        }
+        let [up, down] = self.data;
+        let [up_segments, down_segments] = self.data_segments;
+        if up_segments + down_segments > 0 {
+            sentences.push(format!(
+                "{up} bytes went to the server in {}, and {down} came back in {}",
+                counted(up_segments),
+                counted(down_segments)
+            ));
+        }
+        match (self.closed_first(), self.fins.len()) {
+            (Some(side), 2) => sentences.push(format!("{} closed first: its FIN was the first of two", side.name())),
+            (Some(side), _) => sentences.push(format!("only {} sent a FIN", side.name())),
+            (None, _) => {}
+        }
+        for side in &self.resets {
+            sentences.push(format!("{} sent a RST: the connection was torn down", side.name()));
+        }
+        if let Some(side) = self.in_time_wait() {
+            sentences.push(format!("{}'s end is left in TIME-WAIT, for a minute; no process owns it", side.name()));
+        }
+        sentences
+    }
+}
+
+fn counted(segments: u32) -> String {
+    match segments {
+        1 => "1 segment".into(),
+        more => format!("{more} segments"),
+    }
+}
