@@ -3,6 +3,7 @@
 #   PORT=  the port, in place of the lab's own (7001 for lab 1); PORT=0 lets the kernel choose
 #   ADDR=  the address: for labN the one to listen on, for clientN the server's name or address
 #   CMD=   a server of your own in place of the lab's; {port} in it stands for the port
+#   LENS=  all: with labN, the server's calls as well, and the segments where you may capture them
 #   ARGS=  more arguments for the lab's server, for the client, or for states
 
 CARGO   ?= cargo
@@ -13,10 +14,11 @@ QUIET   := $(if $(wildcard $(SOCKLAB)),--quiet)
 PORT ?=
 ADDR ?=
 CMD  ?=
+LENS ?=
 ARGS ?=
 
 RUN    = $(if $(PORT),--port $(PORT)) $(if $(ADDR),--addr $(ADDR)) \
-         $(foreach word,$(ARGS),--server-arg=$(word)) $(if $(CMD),-- $(CMD))
+         $(if $(LENS),--lens $(LENS)) $(foreach word,$(ARGS),--server-arg=$(word)) $(if $(CMD),-- $(CMD))
 CLIENT = $(if $(PORT),--port $(PORT)) $(if $(ADDR),--host $(ADDR)) $(if $(ARGS),-- $(ARGS))
 
 .DEFAULT_GOAL := help
@@ -38,6 +40,12 @@ client2: ## Terminal 2: the client of lab 2
 client3: ## Terminal 2: the client of lab 3
 client%: socklab
 	@$(SOCKLAB) client $* $(CLIENT)
+
+demo1: ## Lab 1 unattended: calls, states and segments on one timeline, and what happened
+demo2: ## Lab 2 unattended
+demo3: ## Lab 3 unattended, with two clients
+demo%: socklab
+	@$(SOCKLAB) demo $* $(ARGS)
 
 states: socklab ## Terminal 3: the kernel's sockets, explained (PORT= for one port, ARGS=--watch to go on)
 	@$(SOCKLAB) states $(if $(PORT),--port $(PORT)) $(ARGS)

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, value_parser};
+use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
 use socklab::lens::table::Subject;
 use socklab::view::paint::Page;
 use socklab::workshop::labs::{LABS, Lab};
@@ -45,6 +45,10 @@ enum Command {
         /// How many seconds the server may take until it listens
         #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = value_parser!(u64).range(1..=3600))]
         patience: u64,
+        /// Which lenses to use: the sockets' states, or all: the server's calls as well, and the segments where you may
+        /// capture them (as root)
+        #[arg(long, value_enum, default_value_t = Lenses::States)]
+        lens: Lenses,
         /// A server of your own: its program and arguments, with {port} in them
         #[arg(last = true, value_name = "COMMAND")]
         command: Vec<OsString>,
@@ -195,6 +199,15 @@ enum Command {
     },
 }
 
+/// The lenses of `socklab run`.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Lenses {
+    /// The states of its sockets
+    States,
+    /// Its calls, its sockets' states, and the segments where they may be captured
+    All,
+}
+
 /// Where to a run is written, beside the timeline. With - a file is standard output, and no timeline is printed.
 #[derive(Args)]
 struct OutputArgs {
@@ -221,9 +234,10 @@ impl From<OutputArgs> for OutputOptions {
 /// Does what the command line says.
 pub fn dispatch(cli: Cli) -> Result<ExitCode, Problem> {
     match cli.command {
-        Command::Run { lab, port, addr, arguments, patience, command } => {
+        Command::Run { lab, port, addr, arguments, patience, lens, command } => {
             let patience = Duration::from_secs(patience);
-            run::run(&run::Options { lab, port, address: addr, arguments, patience, command })
+            let all_lenses = lens == Lenses::All;
+            run::run(&run::Options { lab, port, address: addr, arguments, patience, all_lenses, command })
         }
         Command::Client { lab, host, port, arguments } => {
             client::client(&client::Options { lab, host, port, arguments }).map(|()| ExitCode::SUCCESS)

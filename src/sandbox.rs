@@ -26,29 +26,52 @@ pub enum Rung {
     },
 }
 
+/// What this machine allows, tried out one by one.
+#[derive(Clone, Debug)]
+pub struct Findings {
+    /// Following a program of one's own (ptrace); or why not.
+    pub follow: Result<(), String>,
+    /// A network of one's own, and whether pairs of interfaces can be made in it; or why not.
+    pub network: Result<bool, String>,
+    /// Capturing segments on the machine's network.
+    pub capture: bool,
+}
+
+impl Findings {
+    /// Tries it. To be called while this process has a single thread.
+    pub fn of_this_machine() -> Self {
+        let network = match sandbox::try_it() {
+            Ok(tried) => tried.map_err(|refusal| refusal.to_string()),
+            Err(error) => Err(format!("fork: {}", with_name(&error))),
+        };
+        Self { follow: trace::try_it().map_err(|error| why_not_follow(&error)), network, capture: sandbox::may_capture() }
+    }
+
+    /// The rung that follows from them.
+    pub fn rung(&self) -> Rung {
+        match (&self.follow, &self.network) {
+            (Err(why), _) => Rung::Replay { why: why.clone() },
+            (Ok(()), Ok(true)) => Rung::Full,
+            (Ok(()), Ok(false)) => Rung::LoopbackOnly,
+            (Ok(()), Err(why)) => Rung::NoNamespace { segments: self.capture, why: why.clone() },
+        }
+    }
+}
+
+fn why_not_follow(error: &std::io::Error) -> String {
+    let yama = fs::read_to_string("/proc/sys/kernel/yama/ptrace_scope").unwrap_or_default();
+    let hint = match yama.trim() {
+        "3" => "kernel.yama.ptrace_scope is 3, which only a reboot changes",
+        "2" => "kernel.yama.ptrace_scope is 2: sudo sysctl kernel.yama.ptrace_scope=1",
+        _ => "a container's seccomp profile may forbid it: start the container with --cap-add SYS_PTRACE",
+    };
+    format!("ptrace: {}: {hint}", with_name(error))
+}
+
 impl Rung {
     /// Which rung this machine allows. To be called while this process has a single thread.
     pub fn of_this_machine() -> Self {
-        if let Err(error) = trace::try_it() {
-            let yama = fs::read_to_string("/proc/sys/kernel/yama/ptrace_scope").unwrap_or_default();
-            let hint = match yama.trim() {
-                "3" => "kernel.yama.ptrace_scope is 3, which only a reboot changes",
-                "2" => "kernel.yama.ptrace_scope is 2: sudo sysctl kernel.yama.ptrace_scope=1",
-                _ => "a container's seccomp profile may forbid it: start it with --cap-add SYS_PTRACE",
-            };
-            return Self::Replay { why: format!("ptrace: {}: {hint}", with_name(&error)) };
-        }
-        match sandbox::try_it() {
-            Ok(Ok(true)) => Self::Full,
-            Ok(Ok(false)) => Self::LoopbackOnly,
-            Ok(Err(refusal)) => Self::NoNamespace {
-                segments: sandbox::may_capture(),
-                why: format!("{}: {:?}: {}", refusal.call, refusal.errno, refusal.hint()),
-            },
-            Err(error) => {
-                Self::NoNamespace { segments: sandbox::may_capture(), why: format!("fork: {}", with_name(&error)) }
-            }
-        }
+        Findings::of_this_machine().rung()
     }
 
     /// Moves this process into a network of its own where the rung has one.
@@ -58,7 +81,7 @@ impl Rung {
                 Ok(()) => self,
                 Err(refusal) => Self::NoNamespace {
                     segments: sandbox::may_capture(),
-                    why: format!("{}: {:?}: {}", refusal.call, refusal.errno, refusal.hint()),
+                    why: refusal.to_string(),
                 },
             },
             other => other,

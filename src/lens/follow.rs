@@ -19,6 +19,8 @@ const BUSY: Duration = Duration::from_millis(250);
 pub const CLOSE: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(10));
 /// The shortest and the longest time between two samples at rest. It depends on how long a sample takes.
 pub const RELAXED: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(50));
+/// What a sample may cost that is taken while a program waits for it.
+const CHEAP: Duration = Duration::from_millis(1);
 /// Owners are not looked up more often than this: it means reading the descriptors of every process.
 const LOOK_UP: Duration = Duration::from_millis(50);
 
@@ -85,6 +87,12 @@ impl Follower {
     /// The sockets as they were in the last sample.
     pub fn sockets(&self) -> impl Iterator<Item = &Socket> {
         self.known.values().map(|known| &known.socket)
+    }
+
+    /// Whether a sample takes so little that one can be taken at each call of a program. On a machine with very many
+    /// sockets it does not.
+    pub fn is_cheap(&self) -> bool {
+        self.cost < CHEAP
     }
 
     /// How long to pause before the next sample, so that sampling takes little more than a hundredth of a core at rest

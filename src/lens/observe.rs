@@ -35,9 +35,6 @@ pub struct Lenses {
     pub states: Option<Subject>,
     /// The interface on which segments are captured, and the port of interest; `None` for no segments.
     pub segments: Option<(String, Option<u16>)>,
-    /// Whether a sample is taken at each call. In a network of one's own it costs some µs; on a machine with many sockets
-    /// more, and then samples are taken now and then only.
-    pub samples_at_calls: bool,
 }
 
 /// An observation that is under way.
@@ -95,9 +92,8 @@ impl Observation {
             None => None,
         };
         let (sender, news) = sync_channel(WAITING);
-        let at_calls = sampler.clone().filter(|_| lenses.samples_at_calls);
         Ok(Self {
-            calls: Calls::new(started, at_calls, sender)?,
+            calls: Calls::new(started, sampler.clone(), sender)?,
             sampler,
             sampled: Instant::now(),
             segments,

@@ -1,5 +1,6 @@
 //! A network of its own for this process and whatever it starts: user and network namespaces, without root.
 
+use std::fmt;
 use std::fs;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -49,6 +50,12 @@ impl Refusal {
             ("unshare", Errno::EINVAL) => "the kernel was built without namespaces (CONFIG_USER_NS, CONFIG_NET_NS)",
             _ => "the kernel gives no other reason",
         }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {:?} ({}): {}", self.call, self.errno, self.errno.desc(), self.hint())
     }
 }
 

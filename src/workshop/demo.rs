@@ -59,7 +59,7 @@ pub fn demo(options: &Options) -> Result<ExitCode, Problem> {
         server: Some(part("server", &server, &["--port", "{port}"], "")),
         clients,
         port,
-        by_hand: false,
+        by_hand: None,
         rung,
         limit: Some(LIMIT),
         patience: Duration::from_secs(10),

@@ -11,6 +11,7 @@ use std::time::Instant;
 use crate::event::State;
 use crate::lens::owners::Owners;
 use crate::lens::table::{Subject, Tables};
+use crate::sandbox::{Findings, Rung};
 use crate::view::describe;
 use crate::view::paint::{OWN, Page, QUIET, SERVER, STRONG, in_style};
 use crate::workshop::Problem;
@@ -71,8 +72,17 @@ const SYSTEMS: [(&[&str], &str); 5] = [
     (&["suse", "opensuse"], "sudo zypper install"),
 ];
 
+/// Limits of the kernel that decide about the rung.
+const LIMITS: [(&str, &str); 4] = [
+    ("user.max_user_namespaces", "/proc/sys/user/max_user_namespaces"),
+    ("kernel.unprivileged_userns_clone", "/proc/sys/kernel/unprivileged_userns_clone"),
+    ("kernel.apparmor_restrict_unprivileged_userns", "/proc/sys/kernel/apparmor_restrict_unprivileged_userns"),
+    ("kernel.yama.ptrace_scope", "/proc/sys/kernel/yama/ptrace_scope"),
+];
+
 /// Looks, and tells. The exit code is 0 where labs and the states lens work.
 pub fn doctor() -> Result<ExitCode, Problem> {
+    let findings = Findings::of_this_machine();
     let mut page = Page::stdout();
     page.line(&in_style(STRONG, "Tools"), 0)?;
     let missing: Vec<&Tool> = TOOLS.iter().filter(|tool| find(tool.name).is_none()).collect();
@@ -88,6 +98,10 @@ pub fn doctor() -> Result<ExitCode, Problem> {
     page.gap()?;
     page.line(&in_style(STRONG, "What the kernel lets you see"), 0)?;
     let states_work = kernel(&mut page)?;
+
+    page.gap()?;
+    page.line(&in_style(STRONG, "What the instruments can show here"), 0)?;
+    instruments(&mut page, &findings)?;
 
     page.gap()?;
     page.line(&in_style(STRONG, "The labs' ports"), 0)?;
@@ -158,6 +172,39 @@ fn kernel(page: &mut Page) -> Result<bool, Problem> {
         report(page, true, "backlog", &format!("an accept queue may hold {} connections (somaxconn)", longest.trim()))?;
     }
     Ok(dump.is_ok())
+}
+
+/// The rungs: which one is active, and what would raise it.
+fn instruments(page: &mut Page, findings: &Findings) -> Result<(), Problem> {
+    let rung = findings.rung();
+    let own = |works: &Result<(), String>, good: &str| works.clone().map_or_else(|why| why, |()| good.into());
+    let text = own(&findings.follow, "programs of your own can be followed (ptrace): make demo1, socklab trace -- COMMAND");
+    report(page, findings.follow.is_ok(), "calls", &text)?;
+    let text = match &findings.network {
+        Ok(true) => "a network of one's own, without root (user namespaces); pairs of interfaces (veth) in it, too".into(),
+        Ok(false) => "a network of one's own, without root; but no veth in it: sudo modprobe veth".into(),
+        Err(why) => why.clone(),
+    };
+    report(page, findings.network.is_ok(), "namespace", &text)?;
+    let text = match (&findings.network, findings.capture) {
+        (_, true) => "everywhere (packet sockets are allowed): socklab segments",
+        (Ok(_), false) => "in a network of one's own; on the machine's only as root: sudo socklab segments",
+        (Err(_), false) => "only as root: packet sockets need CAP_NET_RAW",
+    };
+    report(page, findings.network.is_ok() || findings.capture, "segments", text)?;
+    for (name, file) in LIMITS {
+        if let Ok(value) = fs::read_to_string(file) {
+            page.line(&in_style(QUIET, &format!("      {name} = {}", value.trim())), 8)?;
+        }
+    }
+    let active = match &rung {
+        Rung::Full => "full: calls, states and segments, in a network of their own".to_string(),
+        Rung::LoopbackOnly => "loopback only: all three lenses, but no wire between two hosts".into(),
+        Rung::NoNamespace { segments: true, .. } => "no namespace: all three lenses, on the machine's own network".into(),
+        Rung::NoNamespace { segments: false, .. } => "no namespace: calls and states, without segments".into(),
+        Rung::Replay { .. } => "replay: recordings only (socklab replay FILE)".into(),
+    };
+    Ok(page.line(&format!("  rung: {}", in_style(STRONG, &active)), 8)?)
 }
 
 fn ports(page: &mut Page) -> Result<(), Problem> {

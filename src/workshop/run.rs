@@ -20,7 +20,9 @@ use crate::view::paint::{STRONG, harmless, in_style};
 use crate::view::timeline::Timeline;
 use crate::workshop::guard::{GRACE, Report};
 use crate::workshop::labs::Lab;
+use crate::workshop::outputs::OutputOptions;
 use crate::workshop::program::{News, Program};
+use crate::workshop::watch::{self, Part, Play};
 use crate::workshop::{Problem, build};
 
 /// How often it is looked whether the server listens yet.
@@ -39,6 +41,8 @@ pub struct Options {
     pub arguments: Vec<String>,
     /// How long a server may take until it listens.
     pub patience: Duration,
+    /// Whether the calls are shown as well, and the segments where they may be captured.
+    pub all_lenses: bool,
     /// A server of the learner's own in place of the lab's: a program and its arguments, `{port}` standing for the port.
     pub command: Vec<OsString>,
 }
@@ -52,6 +56,9 @@ pub fn run(options: &Options) -> Result<ExitCode, Problem> {
         let port = if port == 0 { free_port()? } else { port };
         (options.command.iter().map(|word| with_port(word, port)).collect(), port)
     };
+    if options.all_lenses {
+        return run_with_all_lenses(options, command, port);
+    }
     let signals = Signals::take_over().map_err(Problem::while_doing("take over the signals"))?;
     process::adopt_orphans().map_err(Problem::while_doing("adopt orphans (prctl)"))?;
     let mut tables = Tables::open().map_err(Problem::while_doing("ask the kernel for its sockets (sock_diag)"))?;
@@ -70,6 +77,25 @@ pub fn run(options: &Options) -> Result<ExitCode, Problem> {
             run.follow(follower)
         }
     }
+}
+
+/// The same on the machine's own network, with calls, and with segments where they may be captured.
+fn run_with_all_lenses(options: &Options, command: Vec<OsString>, port: u16) -> Result<ExitCode, Problem> {
+    let play = Play {
+        title: format!("lab {}: {}", options.lab.number, options.lab.idea),
+        server: Some(Part { role: "server".into(), command, typed: Some(Vec::new()) }),
+        clients: Vec::new(),
+        port,
+        by_hand: Some(options.lab),
+        rung: watch::here(),
+        limit: None,
+        patience: options.patience,
+        timeline: true,
+        ladder: false,
+    };
+    let outcome = watch::perform(&play, &OutputOptions::default(), &mut |_| {})?;
+    let well = outcome.interrupted.is_some() || outcome.end_of("server") == Some(End::Exited(0));
+    Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn lab_server(options: &Options, port: u16) -> Result<Vec<OsString>, Problem> {
@@ -419,7 +445,8 @@ fn how_it_ended(end: End) -> String {
     }
 }
 
-fn tcp_commands(lab: &Lab, address: SocketAddr, pid: u32) -> Vec<(&'static str, String)> {
+/// What to type in which terminal beside a server that listens at this address.
+pub fn tcp_commands(lab: &Lab, address: SocketAddr, pid: u32) -> Vec<(&'static str, String)> {
     let (host, port) = (reachable(address), address.port());
     let for_port = if port == lab.port { String::new() } else { format!(" PORT={port}") };
     let for_host = if host == Ipv4Addr::LOCALHOST { String::new() } else { format!(" ADDR={host}") };

@@ -145,6 +145,9 @@ impl Tracer {
     fn sample(&self) {
         let Some(sampler) = &self.sampler else { return };
         let Ok(mut follower) = sampler.lock() else { return };
+        if !follower.is_cheap() {
+            return;
+        }
         // A sample that fails is missing; the next one tells the same.
         for event in follower.sample().unwrap_or_default() {
             self.tell(News::Event(event));

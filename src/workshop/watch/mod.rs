@@ -18,6 +18,7 @@ use crate::record::Header;
 use crate::sandbox::Rung;
 use crate::view::describe;
 use crate::view::paint::{QUIET, in_style};
+use crate::workshop::labs::Lab;
 use crate::workshop::outputs::{OutputOptions, Outputs};
 use crate::workshop::trace::{exit_code, shell_word};
 use crate::workshop::{Problem, run};
@@ -74,8 +75,8 @@ pub struct Play {
     pub clients: Vec<Part>,
     /// The port; 0 where it has to be seen which one it is.
     pub port: u16,
-    /// After the server has begun to listen: what to type where, for whoever plays the client by hand.
-    pub by_hand: bool,
+    /// The lab whose clients are in other terminals: then it is said what to type there.
+    pub by_hand: Option<&'static Lab>,
     /// Where it is run.
     pub rung: Rung,
     /// When to end everything.
@@ -172,7 +173,7 @@ fn plan(options: &Options, rung: Rung) -> Result<Play, Problem> {
     let parts: Vec<String> = server.iter().chain(&clients).map(|part| part.line(port)).collect();
     Ok(Play {
         title: parts.join("  ·  "),
-        by_hand: server.is_some() && clients.is_empty(),
+        by_hand: None,
         server,
         clients,
         port,
@@ -223,7 +224,8 @@ pub fn perform(play: &Play, outputs: &OutputOptions, each: &mut dyn FnMut(&Event
 pub fn subject(rung: &Rung, port: Option<u16>) -> Subject {
     match rung.has_own_network() {
         true => Subject { tcp: true, udp: true, unix: true, port: None, path: None },
-        false => Subject { tcp: true, udp: true, port, ..Subject::default() },
+        // Until it is known where the server listens, there is nothing to follow.
+        false => Subject { tcp: port.is_some(), udp: port.is_some(), port, ..Subject::default() },
     }
 }
 

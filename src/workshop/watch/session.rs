@@ -67,7 +67,6 @@ impl<'a> Session<'a> {
         let lenses = Lenses {
             states: Some(subject(&play.rung, Some(play.port).filter(|&port| port != 0))),
             segments: own_network.then(|| ("lo".into(), None)),
-            samples_at_calls: own_network,
         };
         let mut observation =
             Observation::begin(&lenses, started).map_err(Problem::while_doing("open the lenses"))?;
@@ -257,19 +256,36 @@ impl<'a> Session<'a> {
                     .map_err(Problem::while_doing("capture segments (socket AF_PACKET)"))?;
             }
         }
-        if self.play.by_hand { self.say_what_to_type(end) } else { Ok(()) }
+        if self.play.clients.is_empty() { self.say_what_to_type(end) } else { Ok(()) }
     }
 
     /// For a server whose clients are in other terminals.
     fn say_what_to_type(&mut self, end: &Endpoint) -> Result<(), Problem> {
         let Some(timeline) = &mut self.timeline else { return Ok(()) };
-        let page = timeline.page();
-        let is_own = self.play.rung.has_own_network();
-        if let (Endpoint::Inet(address), false) = (end, is_own) {
+        let pid = self.players.first().map_or(0, |player| player.pid);
+        let mut commands = Vec::new();
+        if let Endpoint::Inet(address) = end {
             let (host, port) = (run::reachable(*address), address.port());
-            page.line(&format!("  {}  nc {host} {port}", in_style(STRONG, "terminal 2")), 14)?;
+            match self.play.by_hand {
+                _ if self.play.rung.has_own_network() => {
+                    let enter = format!("nsenter --preserve-credentials -U -n -t {pid}");
+                    commands.push(("terminal 2", format!("{enter} nc {host} {port}")));
+                }
+                Some(lab) => {
+                    commands = run::tcp_commands(lab, *address, pid);
+                    // Nobody else can follow it as long as we do.
+                    commands.retain(|(_, command)| !command.contains("strace"));
+                }
+                None => commands.push(("terminal 2", format!("nc {host} {port}"))),
+            }
         }
-        page.line(&format!("  {}  Ctrl-C ends the server", in_style(STRONG, "here      ")), 14)?;
+        commands.push(("here", "Ctrl-C ends the server".into()));
+        let page = timeline.page();
+        page.gap()?;
+        for (terminal, command) in commands {
+            page.line(&format!("  {}  {command}", in_style(STRONG, &format!("{terminal:<10}"))), 14)?;
+        }
+        page.gap()?;
         Ok(page.flush()?)
     }
 
