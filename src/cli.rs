@@ -103,6 +103,11 @@ enum Command {
     /// code is that of the command; 128 and the number of the signal if one has ended it. Needs no privilege. While it is
     /// watched, the command cannot gain any (no_new_privs), and no debugger can attach to it.
     Trace {
+        /// Print no calls, only write the files
+        #[arg(long, short)]
+        quiet: bool,
+        #[command(flatten)]
+        outputs: OutputArgs,
         /// The command: its program and arguments
         #[arg(last = true, required = true, value_name = "COMMAND")]
         command: Vec<OsString>,
@@ -246,7 +251,9 @@ pub fn dispatch(cli: Cli) -> Result<ExitCode, Problem> {
             let subject = Subject { tcp: tcp || !(udp || unix), udp, unix, port, path: None };
             states::states(&states::Options { subject, watch, json, processes })
         }
-        Command::Trace { command } => trace::trace(&command),
+        Command::Trace { quiet, outputs, command } => {
+            trace::trace(&trace::Options { command, timeline: !quiet, outputs: outputs.into() })
+        }
         Command::Watch { server, clients, typed, port, here, limit, quiet, ladder, outputs, command } => {
             let limit = limit.map(Duration::from_secs);
             let outputs = OutputOptions::from(outputs);

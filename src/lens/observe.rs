@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::sys::signal::Signal;
 
-use crate::event::{Call, Descriptor, End, Event, Named, Outcome, Protocol, What, Who};
+use crate::event::{Call, Descriptor, End, Endpoint, Event, Named, Outcome, Protocol, State, What, Who};
 use crate::lens::calls::{Calls, News, Recipients, Sampler};
 use crate::lens::follow::Follower;
 use crate::lens::infer::Infer;
@@ -174,6 +174,7 @@ impl Observation {
 
     fn hear(&mut self, news: News, alerts: &mut Vec<Alert>) {
         match news {
+            News::Event(event) if is_noise(&event.what) => {}
             News::Event(event) => {
                 alerts.extend(Alert::of(&event));
                 self.add(event);
@@ -192,7 +193,9 @@ impl Observation {
         }
         self.sampled = Instant::now();
         for event in follower.sample()? {
-            self.add(event);
+            if !is_noise(&event.what) {
+                self.add(event);
+            }
         }
         Ok(())
     }
@@ -230,5 +233,15 @@ impl Observation {
             self.infer.feed(event);
         }
         Ok((self.infer.finish(), statistics))
+    }
+}
+
+/// A Unix socket with neither name nor peer: the C library makes some on the way to its name service, and gives them up.
+fn is_noise(what: &What) -> bool {
+    match what {
+        What::Appeared(socket) | What::Gone(socket) => {
+            socket.state == State::Closed && socket.local == Endpoint::Unnamed && socket.remote == Endpoint::Unnamed
+        }
+        _ => false,
     }
 }

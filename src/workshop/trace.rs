@@ -3,18 +3,20 @@
 use std::ffi::OsString;
 use std::process::ExitCode;
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use nix::sys::signal::Signal;
 
 use crate::decode::syscall;
 use crate::event::{End, What, Who};
 use crate::lens::calls::{Calls, News, Recipients};
+use crate::record::Header;
 use crate::sys::process;
 use crate::sys::signals::Signals;
 use crate::sys::start::Start;
 use crate::view::paint::{Page, QUIET, in_style};
 use crate::view::timeline::Timeline;
+use crate::workshop::outputs::{OutputOptions, Outputs};
 use crate::workshop::{Problem, run};
 
 /// How many pieces of news may wait to be printed; then the program has to wait.
@@ -22,8 +24,24 @@ const WAITING: usize = 4096;
 /// How long a call may take until its entry is shown by itself.
 const SOON: Duration = Duration::from_millis(50);
 
+/// What is to be traced.
+#[derive(Debug)]
+pub struct Options {
+    /// The command.
+    pub command: Vec<OsString>,
+    /// Whether the calls are shown.
+    pub timeline: bool,
+    /// Files to write.
+    pub outputs: OutputOptions,
+}
+
 /// Runs a command in the foreground, and tells its calls on standard error. The exit code is the command's own.
-pub fn trace(command: &[OsString]) -> Result<ExitCode, Problem> {
+pub fn trace(options: &Options) -> Result<ExitCode, Problem> {
+    let command = &options.command;
+    let line = command.iter().map(|word| shell_word(&word.to_string_lossy())).collect::<Vec<_>>().join(" ");
+    let rung = "calls only".into();
+    let header = Header { title: line.clone(), rung, commands: vec![line.clone()], ..Header::new(SystemTime::now()) };
+    let mut outputs = Outputs::open(&options.outputs, &header)?;
     let signals = Signals::take_over().map_err(Problem::while_doing("take over the signals"))?;
     process::adopt_orphans().map_err(Problem::while_doing("adopt orphans (prctl)"))?;
     let mut timeline = Timeline::on(Page::stderr(), None).in_microseconds();
@@ -31,7 +49,7 @@ pub fn trace(command: &[OsString]) -> Result<ExitCode, Problem> {
     let follow = Problem::while_doing("follow a program (ptrace)");
     let calls = Calls::new(Instant::now(), None, sender).map_err(&follow)?;
     let start = Start {
-        command: command.to_vec(),
+        command: command.clone(),
         environment: Vec::new(),
         stdio: [None, None, None],
         own_group: false,
@@ -48,17 +66,23 @@ pub fn trace(command: &[OsString]) -> Result<ExitCode, Problem> {
                 {
                     end = *how;
                 }
-                timeline.print(&event)?;
+                outputs.event(&event)?;
+                if options.timeline {
+                    timeline.print(&event)?;
+                }
             }
             Ok(News::Refused { errno, .. }) => return Err(Problem::Told(run::not_started(command, errno))),
             Ok(News::Quiet) | Err(RecvTimeoutError::Disconnected) => break,
             Err(RecvTimeoutError::Timeout) => timeline.show_entered()?,
         }
     }
-    let words: Vec<String> = command.iter().map(|word| shell_word(&word.to_string_lossy())).collect();
-    let page = timeline.page();
-    page.line(&in_style(QUIET, &format!("the same from strace: strace -f -yy -e trace=network,read,write,close {}", words.join(" "))), 4)?;
-    page.flush()?;
+    outputs.finish()?;
+    if options.timeline {
+        let page = timeline.page();
+        let same = format!("the same from strace: strace -f -yy -e trace=network,read,write,close {line}");
+        page.line(&in_style(QUIET, &same), 4)?;
+        page.flush()?;
+    }
     Ok(exit_code(end))
 }
 

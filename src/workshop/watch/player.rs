@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::OwnedFd;
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -64,11 +64,6 @@ impl Player {
         })
     }
 
-    /// What to wait for.
-    pub fn waits_for(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        [&self.output, &self.errors].into_iter().filter_map(Lines::waits_for)
-    }
-
     /// The lines that it has printed since.
     pub fn lines(&mut self) -> io::Result<Vec<Vec<u8>>> {
         let mut lines = self.output.read_what_is_there()?;
@@ -120,10 +115,5 @@ impl Player {
     pub fn close_input(&mut self) {
         self.input = None;
         self.reads_ours = false;
-    }
-
-    /// Its input, for whoever waits for room in it.
-    pub fn input(&self) -> Option<BorrowedFd<'_>> {
-        self.input.as_ref().map(AsFd::as_fd)
     }
 }
