@@ -24,6 +24,7 @@ pub struct Timeline {
     entered: Option<(Event, Call)>,
     decimals: usize,
     explains: bool,
+    printed: u64,
 }
 
 impl Timeline {
@@ -34,7 +35,7 @@ impl Timeline {
 
     /// On a page of one's own.
     pub fn on(page: Page, server_port: Option<u16>) -> Self {
-        Self { page, server_port, explained: HashSet::new(), entered: None, decimals: 3, explains: true }
+        Self { page, server_port, explained: HashSet::new(), entered: None, decimals: 3, explains: true, printed: 0 }
     }
 
     /// With times in microseconds, as calls and segments need it, and without sentences in between.
@@ -79,6 +80,7 @@ impl Timeline {
     }
 
     fn print_one(&mut self, event: &Event) -> io::Result<()> {
+        self.printed += 1;
         match &event.what {
             What::Called(call) => {
                 self.show_entered()?;
@@ -102,10 +104,18 @@ impl Timeline {
         }
     }
 
+    /// How many events were printed by now.
+    pub fn printed(&self) -> u64 {
+        self.printed
+    }
+
     /// Prints the entry of a call that has not returned by now.
     pub fn show_entered(&mut self) -> io::Result<()> {
         match self.entered.take() {
-            Some((event, call)) => self.print_line(&event, &format!("{} …", notation::call(&call))),
+            Some((event, call)) => {
+                self.print_line(&event, &format!("{} …", notation::call(&call)))?;
+                self.page.flush()
+            }
             None => Ok(()),
         }
     }

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::process::ExitCode;
-use std::sync::mpsc::{RecvTimeoutError, sync_channel};
+use std::sync::mpsc::sync_channel;
 use std::time::{Duration, Instant, SystemTime};
 
 use nix::sys::signal::Signal;
@@ -21,8 +21,8 @@ use crate::workshop::{Problem, run};
 
 /// How many pieces of news may wait to be printed; then the program has to wait.
 const WAITING: usize = 4096;
-/// How long a call may take until its entry is shown by itself.
-const SOON: Duration = Duration::from_millis(50);
+/// How long news may wait.
+const REST: Duration = Duration::from_millis(5);
 
 /// What is to be traced.
 #[derive(Debug)]
@@ -57,23 +57,31 @@ pub fn trace(options: &Options) -> Result<ExitCode, Problem> {
     };
     let pid = calls.start("program", start).map_err(&follow)?;
     let mut end = End::Exited(0);
-    loop {
+    let mut is_over = false;
+    while !is_over {
+        // Were we woken for each of them, the program would have to wait for us each time.
+        std::thread::sleep(REST);
         hand_on(&signals, &calls)?;
-        match news.recv_timeout(SOON) {
-            Ok(News::Event(event)) => {
-                if let (Who::Program { pid: its, .. }, What::Ended(how)) = (&event.who, &event.what)
-                    && *its == pid
-                {
-                    end = *how;
+        let before = timeline.printed();
+        for piece in news.try_iter() {
+            match piece {
+                News::Event(event) => {
+                    if let (Who::Program { pid: its, .. }, What::Ended(how)) = (&event.who, &event.what)
+                        && *its == pid
+                    {
+                        end = *how;
+                    }
+                    outputs.event(&event)?;
+                    if options.timeline {
+                        timeline.print_events(&[event])?;
+                    }
                 }
-                outputs.event(&event)?;
-                if options.timeline {
-                    timeline.print(&event)?;
-                }
+                News::Refused { errno, .. } => return Err(Problem::Told(run::not_started(command, errno))),
+                News::Quiet => is_over = true,
             }
-            Ok(News::Refused { errno, .. }) => return Err(Problem::Told(run::not_started(command, errno))),
-            Ok(News::Quiet) | Err(RecvTimeoutError::Disconnected) => break,
-            Err(RecvTimeoutError::Timeout) => timeline.show_entered()?,
+        }
+        if timeline.printed() == before {
+            timeline.show_entered()?;
         }
     }
     outputs.finish()?;
