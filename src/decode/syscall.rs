@@ -336,13 +336,13 @@ fn data(at: u64, length: u64, memory: Memory) -> String {
     if read < wanted {
         return format!("{at:#x}");
     }
-    let more = if length as usize > wanted { "..." } else { "" };
-    format!("\"{}\"{more}", escaped(&bytes[..read]))
+    let more = if length as usize > wanted { "\"..." } else { "\"" };
+    ["\"", &escaped(&bytes[..read]), more].concat()
 }
 
 /// Printable ASCII stays as it is.
 fn escaped(bytes: &[u8]) -> String {
-    let mut text = String::new();
+    let mut text = String::with_capacity(4 * bytes.len());
     for &byte in bytes {
         match byte {
             b'\n' => text.push_str("\\n"),
@@ -351,7 +351,11 @@ fn escaped(bytes: &[u8]) -> String {
             b'"' => text.push_str("\\\""),
             b'\\' => text.push_str("\\\\"),
             b' '..=b'~' => text.push(char::from(byte)),
-            _ => text.push_str(&format!("\\x{byte:02x}")),
+            _ => {
+                text.push_str("\\x");
+                // By hand: this is done for every byte of every call, while the program waits.
+                text.extend([byte >> 4, byte & 15].map(|digit| char::from_digit(u32::from(digit), 16).unwrap_or('?')));
+            }
         }
     }
     text

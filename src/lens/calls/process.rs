@@ -1,6 +1,6 @@
 //! What is known of a process that is followed: its role, and what its descriptors stand for.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 
@@ -18,13 +18,13 @@ pub struct Process {
     pub children: usize,
     /// How many threads it has made.
     pub threads: usize,
-    descriptors: HashMap<i32, Named>,
+    descriptors: BTreeMap<i32, Named>,
 }
 
 impl Process {
     /// A program that is about to be executed.
     pub fn new(role: String) -> Self {
-        Self { role, is_executed: false, children: 0, threads: 0, descriptors: HashMap::new() }
+        Self { role, is_executed: false, children: 0, threads: 0, descriptors: BTreeMap::new() }
     }
 
     /// A process whose maker is not known: it ended before anybody could ask.

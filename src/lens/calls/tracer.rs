@@ -1,6 +1,6 @@
 //! The thread that follows programs, from stop to stop.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::io;
 use std::sync::mpsc::SyncSender;
@@ -21,10 +21,10 @@ pub struct Tracer {
     started: Instant,
     sampler: Option<Sampler>,
     news: SyncSender<News>,
-    processes: HashMap<u32, Process>,
-    threads: HashMap<u32, Thread>,
+    processes: BTreeMap<u32, Process>,
+    threads: BTreeMap<u32, Thread>,
     /// Programs that have not been executed yet.
-    starting: HashMap<u32, Starting>,
+    starting: BTreeMap<u32, Starting>,
     calls: u64,
     said_quiet: bool,
 }
@@ -51,9 +51,9 @@ impl Tracer {
             started,
             sampler,
             news,
-            processes: HashMap::new(),
-            threads: HashMap::new(),
-            starting: HashMap::new(),
+            processes: BTreeMap::new(),
+            threads: BTreeMap::new(),
+            starting: BTreeMap::new(),
             calls: 0,
             said_quiet: true,
         }
