@@ -2,14 +2,16 @@
 
 use std::ffi::OsString;
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Parser, Subcommand, value_parser};
+use clap::{Args, Parser, Subcommand, value_parser};
 use socklab::lens::table::Subject;
 use socklab::view::paint::Page;
 use socklab::workshop::labs::{LABS, Lab};
-use socklab::workshop::{Problem, client, diff, doctor, guard, run, states};
+use socklab::workshop::outputs::OutputOptions;
+use socklab::workshop::{Problem, client, diff, doctor, guard, replay, run, states};
 
 /// A teaching lab for sockets: numbered labs, and the kernel's own view of them.
 #[derive(Parser)]
@@ -90,6 +92,21 @@ enum Command {
         #[arg(long)]
         processes: bool,
     },
+    /// Show a recorded run once more: no privilege, no network, no program is needed for it
+    ///
+    /// Prints the timeline of the recording and, with the options below, writes it in other forms. Where the recording is
+    /// malformed, what comes before that is shown, then FILE:LINE:COLUMN and what was expected there; the exit code is 1.
+    /// Times are in seconds since the start of the run.
+    Replay {
+        /// The recording, as --record writes it; - is standard input
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        /// Print no timeline, only write the files
+        #[arg(long, short)]
+        quiet: bool,
+        #[command(flatten)]
+        outputs: OutputArgs,
+    },
     /// List the labs
     List,
     /// Show what lab N adds to the lab before (make diff2)
@@ -108,6 +125,29 @@ enum Command {
     },
 }
 
+/// What a run is written to, beside the timeline. Where that is standard output, no timeline is printed.
+#[derive(Args)]
+struct OutputArgs {
+    /// Write one HTML page that needs nothing else
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+    /// Write the segments for Wireshark and tshark, with the call during which each was sent; - is standard output
+    #[arg(long, value_name = "FILE")]
+    pcapng: Option<PathBuf>,
+    /// Write each event as a line of JSON, without the bytes of packets (docs/events.md); - is standard output
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Write a recording for `socklab replay`: the same, with the bytes of packets; - is standard output
+    #[arg(long, value_name = "FILE")]
+    record: Option<PathBuf>,
+}
+
+impl From<OutputArgs> for OutputOptions {
+    fn from(OutputArgs { html, pcapng, json, record }: OutputArgs) -> Self {
+        Self { html, pcapng, json, record }
+    }
+}
+
 /// Does what the command line says.
 pub fn dispatch(cli: Cli) -> Result<ExitCode, Problem> {
     match cli.command {
@@ -121,6 +161,10 @@ pub fn dispatch(cli: Cli) -> Result<ExitCode, Problem> {
         Command::States { port, watch, json, udp, unix, tcp, processes } => {
             let subject = Subject { tcp: tcp || !(udp || unix), udp, unix, port, path: None };
             states::states(&states::Options { subject, watch, json, processes })
+        }
+        Command::Replay { file, quiet, outputs } => {
+            let outputs = OutputOptions::from(outputs);
+            replay::replay(&replay::Options { file, timeline: !quiet && !outputs.take_stdout(), outputs })
         }
         Command::List => list(),
         Command::Diff { lab } => diff::diff(lab),

@@ -3,7 +3,7 @@
 //! Parts depend downwards only: [`workshop`] → [`lens`] → {[`sys`], [`decode`]} → [`event`] ← [`view`]. A view knows
 //! events, what there is to [`explain`] about them, and of [`sys`] only the terminal that it prints on. Only [`sys`] makes
 //! system calls that the standard library does not make, and only there may code be unsafe. [`decode`] turns bytes into
-//! values and needs no kernel. No lab depends on any of this.
+//! values and needs no kernel. [`record`] keeps events in a file, beside [`event`]. No lab depends on any of this.
 
 #![deny(unsafe_code)]
 
@@ -11,6 +11,7 @@ pub mod decode;
 pub mod event;
 pub mod explain;
 pub mod lens;
+pub mod record;
 pub mod sys;
 pub mod view;
 pub mod workshop;

@@ -3,6 +3,7 @@
 //! An event is also one line of a recording, as JSON: `docs/events.md` describes each kind.
 
 mod call;
+mod line;
 mod segment;
 mod socket;
 
@@ -15,11 +16,11 @@ pub use segment::{Flags, Segment, SegmentOption, Transport};
 pub use socket::{Endpoint, Owner, Protocol, Socket, State, Timer, TimerKind};
 
 /// Something that was observed or, where it says so, inferred from what was observed.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Serialize)]
 pub struct Event {
     /// When, since the start of the run. A sampled change happened no later, and after the sample before; a call's entry
     /// is no later than what the call did; a segment carries the kernel's own time.
-    #[serde(with = "seconds")]
+    #[serde(serialize_with = "seconds::serialize")]
     pub at: Duration,
     /// Who it belongs to.
     pub who: Who,

@@ -3,5 +3,6 @@
 pub mod describe;
 pub mod notation;
 pub mod paint;
+pub mod pcapng;
 pub mod table;
 pub mod timeline;

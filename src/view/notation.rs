@@ -18,10 +18,10 @@ pub fn call(call: &Call) -> String {
 pub fn outcome(outcome: &Outcome) -> String {
     match (&outcome.error, &outcome.made) {
         (Some(error), _) if error.starts_with("ERESTART") => {
-            format!("? {error} (a signal came; the kernel begins it anew)")
+            format!("? {} (a signal came; the kernel begins it anew)", harmless(error.as_bytes()))
         }
         (Some(error), _) => {
-            let errno = i32::try_from(-outcome.value).map_or(Errno::UnknownErrno, Errno::from_raw);
+            let errno = i32::try_from(outcome.value.saturating_neg()).map_or(Errno::UnknownErrno, Errno::from_raw);
             format!("-1 {} ({})", harmless(error.as_bytes()), errno.desc())
         }
         (None, Some(made)) => descriptor(made),

@@ -6,7 +6,9 @@ pub mod diff;
 pub mod doctor;
 pub mod guard;
 pub mod labs;
+pub mod outputs;
 pub mod program;
+pub mod replay;
 pub mod run;
 pub mod states;
 
