@@ -213,7 +213,7 @@ enum Lenses {
     All,
 }
 
-/// Where to a run is written, beside the timeline. With - a file is standard output, and no timeline is printed.
+/// What a run is written to, beside the timeline. Where that is standard output, no timeline is printed.
 #[derive(Args)]
 struct OutputArgs {
     /// Write one HTML page that needs nothing else
@@ -258,7 +258,18 @@ pub fn dispatch(cli: Cli) -> Result<ExitCode, Problem> {
             let limit = limit.map(Duration::from_secs);
             let outputs = OutputOptions::from(outputs);
             let timeline = !quiet && !outputs.take_stdout();
-            watch::watch(&watch::Options { server, clients, typed, port, here, limit, timeline, ladder, outputs, command })
+            watch::watch(&watch::Options {
+                server,
+                clients,
+                typed,
+                port,
+                here,
+                limit,
+                timeline,
+                ladder,
+                outputs,
+                command,
+            })
         }
         Command::Demo { lab, quiet, ladder, outputs } => {
             let outputs = OutputOptions::from(outputs);

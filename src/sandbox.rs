@@ -44,7 +44,11 @@ impl Findings {
             Ok(tried) => tried.map_err(|refusal| refusal.to_string()),
             Err(error) => Err(format!("fork: {}", with_name(&error))),
         };
-        Self { follow: trace::try_it().map_err(|error| why_not_follow(&error)), network, capture: sandbox::may_capture() }
+        Self {
+            follow: trace::try_it().map_err(|error| why_not_follow(&error)),
+            network,
+            capture: sandbox::may_capture(),
+        }
     }
 
     /// The rung that follows from them.
@@ -79,10 +83,7 @@ impl Rung {
         match self {
             Self::Full | Self::LoopbackOnly => match sandbox::enter() {
                 Ok(()) => self,
-                Err(refusal) => Self::NoNamespace {
-                    segments: sandbox::may_capture(),
-                    why: refusal.to_string(),
-                },
+                Err(refusal) => Self::NoNamespace { segments: sandbox::may_capture(), why: refusal.to_string() },
             },
             other => other,
         }

@@ -20,8 +20,27 @@ use testkit::traffic::runs;
 
 /// The calls that both are asked for.
 const COMPARED: &[&str] = &[
-    "socket", "socketpair", "bind", "listen", "accept", "accept4", "connect", "getsockname", "getpeername", "shutdown",
-    "setsockopt", "getsockopt", "sendto", "recvfrom", "sendmsg", "recvmsg", "read", "write", "readv", "writev", "close",
+    "socket",
+    "socketpair",
+    "bind",
+    "listen",
+    "accept",
+    "accept4",
+    "connect",
+    "getsockname",
+    "getpeername",
+    "shutdown",
+    "setsockopt",
+    "getsockopt",
+    "sendto",
+    "recvfrom",
+    "sendmsg",
+    "recvmsg",
+    "read",
+    "write",
+    "readv",
+    "writev",
+    "close",
 ];
 
 /// Of each process the calls on sockets in its order, as `name(fd) = result`.
@@ -45,9 +64,9 @@ fn told_by_strace(directory: &Path) -> Calls {
 fn strace_line(line: &str) -> Option<String> {
     let (name, rest) = line.split_once('(')?;
     let (arguments, result) = rest.rsplit_once(" = ")?;
-    let is_on_socket = ["<TCP", "<UDP", "<UNIX", "<socket:"].iter().any(|kind| {
-        arguments.split([',', ')']).next().is_some_and(|first| first.contains(kind))
-    });
+    let is_on_socket = ["<TCP", "<UDP", "<UNIX", "<socket:"]
+        .iter()
+        .any(|kind| arguments.split([',', ')']).next().is_some_and(|first| first.contains(kind)));
     let makes = matches!(name, "socket" | "socketpair");
     if !COMPARED.contains(&name) || !(is_on_socket || makes) || result.starts_with('?') {
         return None;
@@ -383,7 +402,8 @@ except TimeoutError:
 fn a_kill_of_the_watcher_ends_the_whole_family_that_it_watched() {
     for signal in [Signal::SIGKILL, Signal::SIGTERM] {
         // A child in a session of its own that ignores whatever can be ignored, and a grandchild.
-        let script = "trap '' TERM INT HUP; setsid sh -c 'trap \"\" TERM INT HUP; sleep 1000 & echo ready $$ $!; wait' & wait";
+        let script =
+            "trap '' TERM INT HUP; setsid sh -c 'trap \"\" TERM INT HUP; sleep 1000 & echo ready $$ $!; wait' & wait";
         let mut watcher = Process::start(socklab(&["trace", "--quiet", "--"]).args(["sh", "-c", script]));
         let line = watcher.wait_for_line(|line| line.starts_with("ready "));
         let family: Vec<i32> = line.split(' ').skip(1).map(|pid| pid.parse().unwrap()).collect();

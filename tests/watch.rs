@@ -181,7 +181,8 @@ c.sendall(c.recv(100))
 c.recv(100)
 c.close()'";
 
-const NODE_CLIENT: &str = "node -e 'const s = require(\"net\").connect({port}, \"127.0.0.1\", () => s.write(\"hello\\n\"));
+const NODE_CLIENT: &str =
+    "node -e 'const s = require(\"net\").connect({port}, \"127.0.0.1\", () => s.write(\"hello\\n\"));
 s.on(\"data\", data => { process.stdout.write(data); s.end(); });'";
 
 #[test]
@@ -246,15 +247,9 @@ fn datagrams_ipv6_unix_sockets_a_reset_and_a_half_close_are_shown() {
     let run = watched(&["watch", "--", "python3", "-c", MANY_KINDS]);
     let stdout = run.stdout();
     assert_eq!(run.ended.code, Some(0), "{stdout}\n{}", run.ended.stderr);
-    for part in [
-        "UDP length 8",
-        "[::1]:7001",
-        "ECONNRESET",
-        "R. seq 1 ack 1",
-        "UNIX @socklab-test-",
-        "FIN-WAIT-2",
-        "LAST-ACK",
-    ] {
+    for part in
+        ["UDP length 8", "[::1]:7001", "ECONNRESET", "R. seq 1 ack 1", "UNIX @socklab-test-", "FIN-WAIT-2", "LAST-ACK"]
+    {
         assert!(stdout.contains(part), "{part:?} is missing:\n{stdout}");
     }
 }
@@ -285,9 +280,9 @@ fn several_clients_are_told_apart_and_each_is_typed_its_own_text() {
     let stdout = run.stdout();
     assert_eq!(run.ended.code, Some(0), "{stdout}");
     let said = |role: &str, text: &str| {
-        run.events.iter().any(|event| {
-            event["what"] == "said" && event["who"]["program"]["role"] == role && event["is"] == text
-        })
+        run.events
+            .iter()
+            .any(|event| event["what"] == "said" && event["who"]["program"]["role"] == role && event["is"] == text)
     };
     assert!(said("client 1", "one") && said("client 2", "two"), "{stdout}");
     assert_eq!(run.segments(7000).iter().filter(|segment| *segment == "client S").count(), 2);
@@ -299,7 +294,10 @@ fn a_server_that_never_listens_ends_at_once_or_is_not_there_is_told_apart() {
         return;
     }
     let cases = [
-        ("sh -c 'echo why >&2; exit 3'", "the server exited with code 3 before it listened; its last words on standard error:\n    why"),
+        (
+            "sh -c 'echo why >&2; exit 3'",
+            "the server exited with code 3 before it listened; its last words on standard error:\n    why",
+        ),
         ("/no/such/server", "exec /no/such/server: ENOENT"),
         ("sh -c 'kill -SEGV $$'", "the server was ended by SIGSEGV before it listened"),
     ];
@@ -331,10 +329,12 @@ fn however_a_watch_is_ended_nobody_is_left_of_those_it_watched() {
         return;
     }
     for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGKILL] {
-        let script = "trap '' TERM INT HUP; setsid sh -c 'trap \"\" TERM INT HUP; sleep 1000 & echo ready $$ $!; wait' & wait";
+        let script =
+            "trap '' TERM INT HUP; setsid sh -c 'trap \"\" TERM INT HUP; sleep 1000 & echo ready $$ $!; wait' & wait";
         let mut watch = Process::start(&mut socklab(&["watch", "--", "sh", "-c", script]));
         let line = watch.wait_for_line(|line| line.contains("ready "));
-        let family: Vec<i32> = line.split("ready ").nth(1).unwrap().split(' ').map(|pid| pid.parse().unwrap()).collect();
+        let family: Vec<i32> =
+            line.split("ready ").nth(1).unwrap().split(' ').map(|pid| pid.parse().unwrap()).collect();
         watch.signal(signal);
         watch.wait();
         wait_until("the family is gone", || family.iter().all(|&pid| !facts::exists(pid)));
@@ -370,7 +370,8 @@ sys.stdout.buffer.write(b'\\x1b]0;title\\x07\\xe2\\x80\\xae\\n'); sys.stderr.buf
 /// without capabilities.
 fn without_namespaces(socklab: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new("unshare");
-    let script = "echo 0 > /proc/sys/user/max_user_namespaces && exec setpriv --bounding-set -all --inh-caps -all \"$@\"";
+    let script =
+        "echo 0 > /proc/sys/user/max_user_namespaces && exec setpriv --bounding-set -all --inh-caps -all \"$@\"";
     command.args(["-Ur", "sh", "-c", script, "sh"]).arg(socklab).args(arguments);
     command
 }

@@ -243,7 +243,13 @@ fn argument(kind: Kind, words: &[u64], returned: Option<i64>, memory: Memory) ->
     Some(match kind {
         Kind::Hidden => return None,
         Kind::Number | Kind::Fd => (first as i64 as i32).to_string(),
-        Kind::Bits => if first == 0 { "0".into() } else { format!("{:#x}", first as u32) },
+        Kind::Bits => {
+            if first == 0 {
+                "0".into()
+            } else {
+                format!("{:#x}", first as u32)
+            }
+        }
         Kind::Domain => symbols::one(symbols::DOMAINS, first),
         Kind::SocketKind => {
             let flags = first & (libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC) as u64;
@@ -417,7 +423,8 @@ fn option_value(name: &str, at: u64, length: u64, memory: Memory) -> String {
     match (name, length) {
         ("SO_LINGER", 8) => match exactly::<8>(at, memory) {
             Some(bytes) => {
-                let [on, seconds] = [0, 4].map(|at| i32::from_ne_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]));
+                let [on, seconds] =
+                    [0, 4].map(|at| i32::from_ne_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]));
                 format!("{{on {on}, {seconds} s}}")
             }
             None => format!("{at:#x}"),
@@ -446,7 +453,8 @@ fn poll(at: u64, count: u64, returned: Option<i64>, memory: Memory) -> String {
         let came = u16::from_ne_bytes([bytes[6], bytes[7]]);
         let wanted = symbols::bits(symbols::POLL, u64::from(wanted));
         let has_come = returned.is_some_and(|value| value > 0) && came != 0;
-        let came = if has_come { format!(" → {}", symbols::bits(symbols::POLL, u64::from(came))) } else { String::new() };
+        let came =
+            if has_come { format!(" → {}", symbols::bits(symbols::POLL, u64::from(came))) } else { String::new() };
         parts.push(format!("{{{fd}, {wanted}{came}}}"));
     }
     let more = if count > ELEMENTS { ", …" } else { "" };
@@ -465,7 +473,9 @@ fn timespec(at: u64, memory: Memory) -> String {
         return "no time limit".into();
     }
     match (word_at(at, memory), word_at(at.wrapping_add(8), memory)) {
-        (Some(seconds), Some(nanos)) => format!("{} ms", seconds.saturating_mul(1000).saturating_add(nanos / 1_000_000)),
+        (Some(seconds), Some(nanos)) => {
+            format!("{} ms", seconds.saturating_mul(1000).saturating_add(nanos / 1_000_000))
+        }
         _ => format!("{at:#x}"),
     }
 }
@@ -476,7 +486,9 @@ fn epoll_events(at: u64, count: u64, memory: Memory) -> String {
     let mut parts = Vec::new();
     for index in 0..count.min(ELEMENTS) {
         let here = at.wrapping_add(size * index);
-        let (Some(events), Some(data)) = (number_at(here, memory), word_at(here.wrapping_add(size - 8), memory)) else { break };
+        let (Some(events), Some(data)) = (number_at(here, memory), word_at(here.wrapping_add(size - 8), memory)) else {
+            break;
+        };
         // Nearly every program puts the descriptor there; an address or more is its own business.
         let data = if data < 1 << 20 { format!(", {data}") } else { String::new() };
         parts.push(format!("{{{}{data}}}", symbols::bits(symbols::EPOLL, u64::from(events))));
@@ -518,7 +530,9 @@ mod tests {
     /// Memory that holds these bytes, from address 4096 on.
     fn memory(bytes: &[u8]) -> impl Fn(u64, &mut [u8]) -> usize {
         move |at, into: &mut [u8]| {
-            let Some(from) = at.checked_sub(4096).and_then(|from| bytes.get(usize::try_from(from).ok()?..)) else { return 0 };
+            let Some(from) = at.checked_sub(4096).and_then(|from| bytes.get(usize::try_from(from).ok()?..)) else {
+                return 0;
+            };
             let length = from.len().min(into.len());
             into[..length].copy_from_slice(&from[..length]);
             length

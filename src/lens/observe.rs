@@ -68,10 +68,8 @@ impl Alert {
         match &event.what {
             What::Ended(end) => Some(Self::Ended(event.who.clone(), *end)),
             What::Returned(Call { outcome: Some(Outcome { value: 0, made: Some(made), .. }), .. }) => {
-                let serves = matches!(
-                    made.names,
-                    Named::Listening(_) | Named::Bound(Protocol::Udp | Protocol::UnixDatagram, _)
-                );
+                let serves =
+                    matches!(made.names, Named::Listening(_) | Named::Bound(Protocol::Udp | Protocol::UnixDatagram, _));
                 serves.then(|| Self::Serves(event.who.clone(), made.clone()))
             }
             _ => None,

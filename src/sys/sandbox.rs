@@ -195,7 +195,9 @@ fn can_make_a_pair() -> bool {
         let mut answer = [0; 4096];
         let length = recv(kernel.as_raw_fd(), &mut answer, MsgFlags::empty())?;
         let first = netlink::messages(&answer[..length]).next();
-        Ok(matches!(first, Some(Ok(message)) if message.kind == netlink::ERROR && netlink::errno(message.body) == Ok(0)))
+        Ok(
+            matches!(first, Some(Ok(message)) if message.kind == netlink::ERROR && netlink::errno(message.body) == Ok(0)),
+        )
     };
     made().unwrap_or(false)
 }

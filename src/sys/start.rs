@@ -109,7 +109,9 @@ fn become_program(plan: &Plan) -> Errno {
     }
     for (number, fd) in plan.stdio.iter().enumerate() {
         // SAFETY: dup2 takes two numbers; the first is a descriptor that the parent opened for this.
-        if let Some(fd) = fd && unsafe { libc::dup2(*fd, number as RawFd) } < 0 {
+        if let Some(fd) = fd
+            && unsafe { libc::dup2(*fd, number as RawFd) } < 0
+        {
             return Errno::last();
         }
     }

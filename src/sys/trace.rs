@@ -68,7 +68,12 @@ pub struct Entry {
 pub fn follow(pid: u32) -> io::Result<()> {
     // SAFETY: PTRACE_SEIZE takes the options as a number and touches no memory of ours.
     let result = unsafe {
-        libc::ptrace(libc::PTRACE_SEIZE as _, pid.cast_signed(), 0usize as *mut libc::c_void, OPTIONS as usize as *mut libc::c_void)
+        libc::ptrace(
+            libc::PTRACE_SEIZE as _,
+            pid.cast_signed(),
+            0usize as *mut libc::c_void,
+            OPTIONS as usize as *mut libc::c_void,
+        )
     };
     Errno::result(result).map(drop).map_err(io::Error::from)
 }
@@ -125,7 +130,12 @@ pub fn stay_stopped(thread: u32) {
 fn resume(request: libc::c_uint, thread: u32, signal: i32) {
     // SAFETY: these requests take a number in place of the last pointer and touch no memory of ours.
     unsafe {
-        libc::ptrace(request as _, thread.cast_signed(), 0usize as *mut libc::c_void, signal as usize as *mut libc::c_void);
+        libc::ptrace(
+            request as _,
+            thread.cast_signed(),
+            0usize as *mut libc::c_void,
+            signal as usize as *mut libc::c_void,
+        );
     }
 }
 

@@ -1,8 +1,8 @@
 //! Segments as a file for Wireshark and tshark: pcapng (draft-ietf-opsawg-pcapng).
 //!
 //! Each packet has its time to the nanosecond, its direction as seen from the server and, where one can be found, a
-//! comment that names the system call during which it was sent. That call is inferred: it is a call that can send such a
-//! segment, on the same end of the same connection, entered before the segment and not returned by then.
+//! comment that names the system call during which it was sent. That call is inferred: one that can send such a segment,
+//! on the same end of the same connection, entered before the segment and not returned by then.
 
 use std::collections::VecDeque;
 use std::io::{self, Write};
@@ -349,4 +349,141 @@ fn is_same(one: SocketAddr, other: SocketAddr) -> bool {
 /// Whether the text has this number, and not only as a part of a longer one.
 fn has_number(text: &str, number: u16) -> bool {
     text.split(|character: char| !character.is_ascii_digit()).any(|digits| digits.parse() == Ok(number))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{Descriptor, Flags, Protocol};
+
+    const CLIENT: &str = "127.0.0.1:51234";
+    const SERVER: &str = "127.0.0.1:7001";
+
+    fn inet(text: &str) -> Endpoint {
+        Endpoint::Inet(text.parse().unwrap())
+    }
+
+    fn connected(local: &str, remote: &str) -> Named {
+        Named::Connected { protocol: Protocol::Tcp, local: inet(local), remote: inet(remote), accepted: false }
+    }
+
+    fn micros(micros: u64) -> Duration {
+        Duration::from_micros(micros)
+    }
+
+    /// Calls that were entered, each with its id and time.
+    fn entered(calls: &[(u64, u64, &str, Named, &str)]) -> Calls {
+        let mut kept = Calls::default();
+        for (id, at, name, names, argument) in calls {
+            let on = Some(Descriptor { fd: 3, names: names.clone() });
+            let call = Call { id: *id, name: (*name).into(), arguments: vec![(*argument).into()], on, outcome: None };
+            kept.entered(micros(*at), &Who::Program { role: "client".into(), pid: 815 }, &call);
+        }
+        kept
+    }
+
+    fn segment(flags: u8, length: u32) -> Segment {
+        Segment {
+            transport: Transport::Tcp,
+            from: CLIENT.parse().unwrap(),
+            to: SERVER.parse().unwrap(),
+            flags: Flags(flags),
+            seq: 0,
+            ack: 0,
+            relative_seq: 0,
+            relative_ack: 0,
+            length,
+            window: 0,
+            window_scale: None,
+            options: Vec::new(),
+            retransmitted: false,
+            packet: vec![0x45],
+            packet_length: 1,
+        }
+    }
+
+    fn sender(calls: &Calls, at: u64, segment: &Segment) -> Option<String> {
+        let comment = calls.sender_of(micros(at), segment)?;
+        Some(comment.split(['(', ' ']).nth(1)?.to_owned())
+    }
+
+    const FIN: u8 = 17;
+    const DATA: u8 = 24;
+    const ACK: u8 = 16;
+    const SYN: u8 = 2;
+
+    #[test]
+    fn of_the_calls_that_run_on_the_same_end_the_one_entered_last_is_named() {
+        let calls = entered(&[
+            (1, 10, "write", connected(CLIENT, SERVER), ""),
+            (2, 20, "sendto", connected(CLIENT, SERVER), ""),
+            (3, 30, "send", connected(SERVER, CLIENT), ""),
+            (4, 40, "close", connected(CLIENT, SERVER), ""),
+        ]);
+        assert_eq!(sender(&calls, 50, &segment(DATA, 6)).as_deref(), Some("sendto"));
+        assert_eq!(sender(&calls, 15, &segment(DATA, 6)).as_deref(), Some("write"));
+        assert_eq!(sender(&calls, 5, &segment(DATA, 6)), None);
+        assert_eq!(sender(&calls, 50, &segment(FIN, 0)).as_deref(), Some("close"));
+    }
+
+    #[test]
+    fn an_acknowledgement_alone_and_what_is_sent_again_are_the_kernels_own() {
+        let calls = entered(&[(1, 10, "write", connected(CLIENT, SERVER), "")]);
+        assert_eq!(sender(&calls, 20, &segment(ACK, 0)), None);
+        assert_eq!(sender(&calls, 20, &Segment { retransmitted: true, ..segment(DATA, 6) }), None);
+    }
+
+    #[test]
+    fn a_call_that_has_returned_is_named_only_for_what_was_sent_before() {
+        let mut calls = entered(&[(1, 10, "write", connected(CLIENT, SERVER), "")]);
+        calls.returned(micros(30), 1);
+        assert_eq!(sender(&calls, 20, &segment(DATA, 6)).as_deref(), Some("write"));
+        assert_eq!(sender(&calls, 31, &segment(DATA, 6)), None);
+    }
+
+    #[test]
+    fn a_dual_stack_socket_is_the_same_end_as_its_ipv4_address() {
+        let names = connected("[::ffff:127.0.0.1]:51234", "[::ffff:127.0.0.1]:7001");
+        let calls = entered(&[(1, 10, "write", names, "")]);
+        assert_eq!(sender(&calls, 20, &segment(DATA, 6)).as_deref(), Some("write"));
+    }
+
+    #[test]
+    fn a_syn_belongs_to_the_only_connect_to_that_port() {
+        let unbound = Named::Unbound(Protocol::Tcp);
+        let there = (1, 10, "connect", unbound.clone(), "127.0.0.1:7001");
+        let elsewhere = (2, 20, "connect", unbound.clone(), "127.0.0.1:17001");
+        let calls = entered(&[there.clone(), elsewhere]);
+        assert_eq!(sender(&calls, 30, &segment(SYN, 0)).as_deref(), Some("connect"));
+        let two = entered(&[there, (2, 20, "connect", unbound, "127.0.0.1:7001")]);
+        assert_eq!(sender(&two, 30, &segment(SYN, 0)), None);
+        let bound = Named::Bound(Protocol::Tcp, inet("0.0.0.0:5000"));
+        let from_elsewhere = entered(&[(1, 10, "connect", bound, "127.0.0.1:7001")]);
+        assert_eq!(sender(&from_elsewhere, 30, &segment(SYN, 0)), None);
+    }
+
+    #[test]
+    fn a_datagram_belongs_to_the_call_that_names_its_port() {
+        let bound = Named::Bound(Protocol::Udp, inet(CLIENT));
+        let calls = entered(&[(1, 10, "sendto", bound, "127.0.0.1:7001")]);
+        let datagram = Segment { transport: Transport::Udp, ..segment(0, 6) };
+        assert_eq!(sender(&calls, 20, &datagram).as_deref(), Some("sendto"));
+        let other = Segment { to: "127.0.0.1:7009".parse().unwrap(), ..datagram };
+        assert_eq!(sender(&calls, 20, &other), None);
+    }
+
+    #[test]
+    fn however_many_calls_never_return_only_so_many_are_kept() {
+        let mut calls = Calls::default();
+        let who = Who::Program { role: "x".repeat(1000), pid: 1 };
+        for id in 0..1100 {
+            let on = Some(Descriptor { fd: 3, names: connected(CLIENT, SERVER) });
+            let call = Call { id, name: "write".into(), arguments: vec!["ü".repeat(700)], on, outcome: None };
+            calls.entered(micros(id), &who, &call);
+        }
+        assert_eq!(calls.running.len(), RUNNING);
+        assert!(calls.running.iter().all(|call| call.comment.len() <= LONGEST_OPTION));
+        (0..1100).for_each(|id| calls.returned(micros(5000), id));
+        assert_eq!((calls.running.len(), calls.returned.len()), (0, RETURNED));
+    }
 }

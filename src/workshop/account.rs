@@ -144,7 +144,8 @@ impl Account {
         if let Some(Named::Listening(end)) = outcome.made.as_ref().map(|made| &made.names) {
             self.server_port = end.port();
         }
-        if let Some(Named::Connected { local, remote, accepted: true, .. }) = outcome.made.as_ref().map(|made| &made.names)
+        if let Some(Named::Connected { local, remote, accepted: true, .. }) =
+            outcome.made.as_ref().map(|made| &made.names)
             && let (Endpoint::Inet(local), Endpoint::Inet(remote)) = (local, remote)
             && call.name.starts_with("accept")
         {
@@ -170,7 +171,8 @@ impl Account {
                 }
             }
             Named::Connected { .. } if is_server(&event.who) => {
-                let running = self.children.iter_mut().rev().find(|child| !child.maker_closed && child.who != event.who);
+                let running =
+                    self.children.iter_mut().rev().find(|child| !child.maker_closed && child.who != event.who);
                 if let Some(child) = running {
                     child.maker_closed = true;
                 }
@@ -242,7 +244,9 @@ impl Connection {
         if let [syn, .., ack] = self.handshake[..] {
             let took = span(ack.saturating_sub(syn));
             let segments = self.handshake.len();
-            sentences.push(format!("{segments} segments opened it within {took}: SYN, SYN+ACK, ACK; the kernel did that by itself"));
+            sentences.push(format!(
+                "{segments} segments opened it within {took}: SYN, SYN+ACK, ACK; the kernel did that by itself"
+            ));
         }
         if let Some((at, who)) = &self.accepted {
             let who = match who {

@@ -178,10 +178,13 @@ fn kernel(page: &mut Page) -> Result<bool, Problem> {
 fn instruments(page: &mut Page, findings: &Findings) -> Result<(), Problem> {
     let rung = findings.rung();
     let own = |works: &Result<(), String>, good: &str| works.clone().map_or_else(|why| why, |()| good.into());
-    let text = own(&findings.follow, "programs of your own can be followed (ptrace): make demo1, socklab trace -- COMMAND");
+    let text =
+        own(&findings.follow, "programs of your own can be followed (ptrace): make demo1, socklab trace -- COMMAND");
     report(page, findings.follow.is_ok(), "calls", &text)?;
     let text = match &findings.network {
-        Ok(true) => "a network of one's own, without root (user namespaces); pairs of interfaces (veth) in it, too".into(),
+        Ok(true) => {
+            "a network of one's own, without root (user namespaces); pairs of interfaces (veth) in it, too".into()
+        }
         Ok(false) => "a network of one's own, without root; but no veth in it: sudo modprobe veth".into(),
         Err(why) => why.clone(),
     };
@@ -200,7 +203,9 @@ fn instruments(page: &mut Page, findings: &Findings) -> Result<(), Problem> {
     let active = match &rung {
         Rung::Full => "full: calls, states and segments, in a network of their own".to_string(),
         Rung::LoopbackOnly => "loopback only: all three lenses, but no wire between two hosts".into(),
-        Rung::NoNamespace { segments: true, .. } => "no namespace: all three lenses, on the machine's own network".into(),
+        Rung::NoNamespace { segments: true, .. } => {
+            "no namespace: all three lenses, on the machine's own network".into()
+        }
         Rung::NoNamespace { segments: false, .. } => "no namespace: calls and states, without segments".into(),
         Rung::Replay { .. } => "replay: recordings only (socklab replay FILE)".into(),
     };

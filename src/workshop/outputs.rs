@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 
 use crate::event::Event;
 use crate::record::{Header, Writer};
+use crate::sys::with_name;
 use crate::view::paint::harmless;
 use crate::view::pcapng::Pcapng;
-use crate::workshop::{Problem, with_name};
+use crate::workshop::Problem;
 
 /// How many events the page shows. A browser is slow with many more, and so is whoever reads them.
 const ON_PAGE: usize = 3000;
@@ -164,22 +165,23 @@ struct KeptForPage {
     out: Sink,
     header: Header,
     events: Vec<Event>,
-    bytes: usize,
+    bytes_left: usize,
     left_out: u64,
 }
 
 impl KeptForPage {
     fn new(out: Sink, header: &Header) -> Self {
-        Self { out, header: header.clone(), events: Vec::new(), bytes: 0, left_out: 0 }
+        Self { out, header: header.clone(), events: Vec::new(), bytes_left: ON_PAGE_BYTES, left_out: 0 }
     }
 
     fn event(&mut self, event: &Event) {
         // Once one was left out, all that follow are: the page has no gaps.
-        if self.left_out > 0 || self.events.len() == ON_PAGE || self.bytes > ON_PAGE_BYTES {
+        if self.left_out > 0 || self.events.len() == ON_PAGE || self.bytes_left == 0 {
             self.left_out += 1;
             return;
         }
-        self.bytes += serde_json::to_vec(event).map_or(0, |line| line.len());
+        let bytes = serde_json::to_vec(event).map_or(0, |line| line.len());
+        self.bytes_left = self.bytes_left.saturating_sub(bytes);
         self.events.push(event.clone());
     }
 
@@ -265,4 +267,33 @@ fn begin<T>(
 /// A path as it may be shown.
 pub(super) fn shown(path: &Path) -> String {
     harmless(path.as_os_str().as_encoded_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{What, Who};
+    use std::time::{Duration, UNIX_EPOCH};
+
+    fn kept(text: &str, count: usize, bytes: usize) -> KeptForPage {
+        let out: Sink = BufWriter::new(Box::new(io::sink()));
+        let mut page = KeptForPage { bytes_left: bytes, ..KeptForPage::new(out, &Header::new(UNIX_EPOCH)) };
+        let event = Event { at: Duration::ZERO, who: Who::Kernel, what: What::Note(text.into()) };
+        (0..count).for_each(|_| page.event(&event));
+        page
+    }
+
+    #[test]
+    fn the_page_keeps_the_first_events_and_counts_the_rest() {
+        let page = kept("x", ON_PAGE + 7, ON_PAGE_BYTES);
+        assert_eq!((page.events.len(), page.left_out), (ON_PAGE, 7));
+        let page = kept("x", ON_PAGE, ON_PAGE_BYTES);
+        assert_eq!((page.events.len(), page.left_out), (ON_PAGE, 0));
+    }
+
+    #[test]
+    fn the_page_keeps_only_so_many_bytes() {
+        let page = kept(&"x".repeat(1000), 100, 10_000);
+        assert_eq!((page.events.len(), page.left_out), (10, 90));
+    }
 }

@@ -8,10 +8,11 @@ use std::process::ExitCode;
 
 use crate::event::{Event, What};
 use crate::record::{Fault, Header, Reader, moment};
+use crate::sys::with_name;
 use crate::view::paint::{Page, QUIET, STRONG, harmless, in_style};
 use crate::view::timeline::Timeline;
+use crate::workshop::Problem;
 use crate::workshop::outputs::{OutputOptions, Outputs, shown};
-use crate::workshop::{Problem, with_name};
 
 /// What is to be replayed, and as what.
 #[derive(Debug)]
@@ -78,7 +79,10 @@ fn open(options: &Options) -> Result<Box<dyn BufRead>, Problem> {
 
 /// `run.jsonl:3:17: …`, as compilers write it.
 fn told(options: &Options, fault: &Fault) -> Problem {
-    let file = shown(&options.file);
+    let file = match options.file.as_os_str() == "-" {
+        true => "standard input".into(),
+        false => shown(&options.file),
+    };
     Problem::Told(match fault {
         Fault::Read { line, error } => format!("read {file}: {} (line {line})", with_name(error)),
         Fault::Malformed { line, column, why } => format!("{file}:{line}:{column}: {}", harmless(why.as_bytes())),

@@ -335,7 +335,9 @@ impl Run<'_> {
                     self.timeline.print(&Event { at: self.started.elapsed(), who, what: What::Said(line) })?;
                 }
                 News::Reported(Report::Started(pid)) => self.pid = pid,
-                News::Reported(Report::Refused(errno)) => return Err(Problem::Told(not_started(&self.command, Errno::from_raw(errno)))),
+                News::Reported(Report::Refused(errno)) => {
+                    return Err(Problem::Told(not_started(&self.command, Errno::from_raw(errno))));
+                }
                 News::Reported(Report::Ended(end)) => {
                     self.ended = Some(end);
                     let left = self.program.processes();

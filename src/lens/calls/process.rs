@@ -54,10 +54,8 @@ impl Process {
     /// What a descriptor stands for; looked up where that is not known, or may have changed since. `None`: for nothing.
     pub fn descriptor(&mut self, pid: u32, fd: i32) -> Option<&Named> {
         // A connect() that did not wait: since then there may be a peer.
-        let may_have_changed = matches!(
-            self.descriptors.get(&fd),
-            Some(Named::Unbound(Protocol::Tcp) | Named::Bound(Protocol::Tcp, _))
-        );
+        let may_have_changed =
+            matches!(self.descriptors.get(&fd), Some(Named::Unbound(Protocol::Tcp) | Named::Bound(Protocol::Tcp, _)));
         if may_have_changed || !self.descriptors.contains_key(&fd) {
             self.look_again(pid, fd).ok()?;
         }

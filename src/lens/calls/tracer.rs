@@ -124,7 +124,9 @@ impl Tracer {
     fn signal(&self, signal: Signal, to: &Recipients) -> u32 {
         let is_meant = |role: &str| match to {
             Recipients::All => true,
-            Recipients::Role(wanted) => role.strip_prefix(wanted).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')),
+            Recipients::Role(wanted) => {
+                role.strip_prefix(wanted).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+            }
         };
         let mut count = 0;
         for (&pid, process) in &self.processes {

@@ -200,7 +200,8 @@ impl Part {
 /// Runs the programs, shows what happens, and hands each event to `each` as well. Nothing of them is left afterwards.
 pub fn perform(play: &Play, outputs: &OutputOptions, each: &mut dyn FnMut(&Event)) -> Result<Outcome, Problem> {
     if let Rung::Replay { why } = &play.rung {
-        let why = format!("nothing can be watched here: {why}\n  a recording can still be looked at: socklab replay FILE");
+        let why =
+            format!("nothing can be watched here: {why}\n  a recording can still be looked at: socklab replay FILE");
         return Err(Problem::Told(why));
     }
     let parts = || play.server.iter().chain(&play.clients);
@@ -236,7 +237,10 @@ fn legend(play: &Play, outcome: &Outcome) -> Vec<String> {
         "● the kernel's socket table showed this state   ○ it follows from the segments, and was too short for a sample"
             .into(),
     );
-    lines.push("a call's line stands where it was entered; … … after 1.2 ms is its return, where others came in between".into());
+    lines.push(
+        "a call's line stands where it was entered; … … after 1.2 ms is its return, where others came in between"
+            .into(),
+    );
     if let Some(Statistics { captured, dropped, .. }) = outcome.segments {
         lines.push(format!(
             "{captured} segments captured, {dropped} lost; their checksums are not computed on loopback"

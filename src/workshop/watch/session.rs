@@ -68,8 +68,7 @@ impl<'a> Session<'a> {
             states: Some(subject(&play.rung, Some(play.port).filter(|&port| port != 0))),
             segments: own_network.then(|| ("lo".into(), None)),
         };
-        let mut observation =
-            Observation::begin(&lenses, started).map_err(Problem::while_doing("open the lenses"))?;
+        let mut observation = Observation::begin(&lenses, started).map_err(Problem::while_doing("open the lenses"))?;
         // On the machine's network only what is on the port is of interest, once it is known.
         if play.rung.has_segments() && !own_network && play.port != 0 {
             observation
@@ -336,6 +335,7 @@ impl<'a> Session<'a> {
                     timeline.show_entered()?;
                     Ok(timeline.page().flush()?)
                 }
+                _ if is_long_ago => self.outputs.flush(),
                 _ => Ok(()),
             };
         }

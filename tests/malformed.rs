@@ -1,0 +1,218 @@
+//! Bytes that are not as they should be, into everything that reads bytes. `fuzz/` holds the same functions for longer.
+
+#![allow(clippy::unwrap_used, reason = "a failed expectation is what a test is for")]
+
+#[path = "common/events.rs"]
+mod events;
+
+use events::{any_event, any_header, cases};
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::{Index, select};
+use socklab::decode::{inet_diag, netlink, unix_diag};
+use socklab::event::{Event, Protocol, What};
+use socklab::record::{Fault, Header, LONGEST_LINE, Reader, Writer};
+use socklab::view::notation;
+use socklab::view::pcapng::Pcapng;
+
+/// A change of a byte string: a piece of it replaced by other bytes, of which there may be none.
+type Change = (Index, u8, Vec<u8>);
+
+fn changes() -> impl Strategy<Value = Vec<Change>> {
+    let new = prop_oneof![vec(any::<u8>(), 0..5), select(vec!["}", "\"", "[", "null", "-1", "\n"]).prop_map(Vec::from)];
+    vec((any::<Index>(), 0..5_u8, new), 1..4)
+}
+
+/// The changed bytes, and the place before which nothing was changed.
+fn changed(mut bytes: Vec<u8>, changes: &[Change]) -> (Vec<u8>, usize) {
+    let mut first = bytes.len();
+    for (place, removed, new) in changes {
+        let begin = place.index(bytes.len() + 1);
+        let end = bytes.len().min(begin + usize::from(*removed));
+        bytes.splice(begin..end, new.iter().copied());
+        first = first.min(begin);
+    }
+    (bytes, first)
+}
+
+/// A datagram of netlink messages, each with a body of whole words.
+fn netlink_datagram() -> impl Strategy<Value = Vec<u8>> {
+    let message = (any::<u16>(), any::<u32>(), vec(any::<u32>(), 0..20));
+    vec(message, 0..4).prop_map(|messages| {
+        let of_words = |words: Vec<u32>| words.into_iter().flat_map(u32::to_ne_bytes).collect::<Vec<u8>>();
+        let messages = messages.into_iter();
+        messages.flat_map(|(kind, number, words)| netlink::request(kind, 0, number, &of_words(words))).collect()
+    })
+}
+
+/// An `inet_diag_msg`, or a `unix_diag_msg` with a name, a peer and queues.
+fn diag_message() -> impl Strategy<Value = Vec<u8>> {
+    let inet = (select(vec![2_u8, 10]), 1_u8..=12, 0_u8..=4, vec(any::<u8>(), 69))
+        .prop_map(|(family, state, timer, rest)| [vec![family, state, timer], rest].concat());
+    let unix = (select(vec![1_u8, 2, 5]), 1_u8..=12, vec(any::<u8>(), 0..40)).prop_map(|(kind, state, name)| {
+        let mut bytes = [vec![1, kind, state, 0], vec![7; 12]].concat();
+        for (kind, value) in [(0_u16, name.as_slice()), (2, &[9; 4]), (4, &[3; 8])] {
+            bytes.extend((4 + value.len() as u16).to_ne_bytes());
+            bytes.extend(kind.to_ne_bytes());
+            bytes.extend(value);
+            bytes.resize(bytes.len().next_multiple_of(4), 0);
+        }
+        bytes
+    });
+    prop_oneof![inet, unix]
+}
+
+fn read_netlink(bytes: &[u8]) {
+    let mut messages = 0;
+    let mut faults = 0;
+    for message in netlink::messages(bytes) {
+        match message {
+            Ok(message) => {
+                messages += 1;
+                assert!(bytes.as_ptr_range().contains(&message.body.as_ptr()) || message.body.is_empty());
+                let _ = netlink::errno(message.body);
+                assert!(netlink::attributes(message.body).count() <= message.body.len() / 4);
+            }
+            Err(_) => faults += 1,
+        }
+    }
+    assert!(messages <= bytes.len() / 16 && faults <= 1, "{messages} messages and {faults} faults");
+}
+
+fn read_sockets(bytes: &[u8]) {
+    for protocol in [Protocol::Tcp, Protocol::Udp] {
+        if let Ok(socket) = inet_diag::socket(protocol, bytes) {
+            assert!(bytes.len() >= 72 && socket.protocol == protocol);
+        }
+    }
+    if let Ok((socket, _)) = unix_diag::socket(bytes) {
+        assert!(bytes.len() >= 16 && !matches!(socket.protocol, Protocol::Tcp | Protocol::Udp));
+    }
+}
+
+/// Reads to the end or the first fault, which has to be in the text; returns the events before it.
+fn read_recording(bytes: &[u8]) -> Vec<Event> {
+    let lines: Vec<&[u8]> = bytes.split(|byte| *byte == b'\n').collect();
+    let check = |fault: Fault| {
+        let Fault::Malformed { line, column, why } = fault else { panic!("{fault}") };
+        let text = lines.get(line as usize - 1).unwrap();
+        assert!((1..=text.len() + 1).contains(&column), "line {line}, column {column}: {why}");
+        assert!(why.len() < 2000 && text.len() <= LONGEST_LINE, "{why}");
+    };
+    let mut reader = match Reader::open(bytes) {
+        Ok(reader) => reader,
+        Err(fault) => {
+            check(fault);
+            return Vec::new();
+        }
+    };
+    let mut events = Vec::new();
+    for event in reader.by_ref() {
+        match event {
+            Ok(event) => events.push(event),
+            Err(fault) => check(fault),
+        }
+    }
+    assert!(reader.next().is_none());
+    events
+}
+
+fn recorded(header: &Header, events: &[Event]) -> Vec<u8> {
+    let mut writer = Writer::new(Vec::new(), header, true).unwrap();
+    events.iter().for_each(|event| writer.event(event).unwrap());
+    writer.finish().unwrap()
+}
+
+proptest! {
+    #![proptest_config(cases(400))]
+
+    #[test]
+    fn any_bytes_are_read_or_refused(bytes in vec(any::<u8>(), 0..300)) {
+        read_netlink(&bytes);
+        read_sockets(&bytes);
+        read_recording(&bytes);
+        assert!(serde_json::from_slice::<Event>(&bytes).is_err());
+    }
+
+    #[test]
+    fn a_netlink_datagram_with_changed_bytes_is_read_or_refused(
+        datagram in netlink_datagram(), changes in changes(),
+    ) {
+        assert!(netlink::messages(&datagram).all(|message| message.is_ok()));
+        read_netlink(&changed(datagram, &changes).0);
+    }
+
+    #[test]
+    fn a_message_about_a_socket_with_changed_bytes_is_read_or_refused(message in diag_message(), changes in changes()) {
+        let (inet, unix) = (inet_diag::socket(Protocol::Tcp, &message), unix_diag::socket(&message));
+        assert!(inet.is_ok() || unix.is_ok(), "{inet:?}, {unix:?}");
+        read_sockets(&changed(message, &changes).0);
+    }
+}
+
+proptest! {
+    #![proptest_config(cases(150))]
+
+    #[test]
+    fn of_a_recording_with_changed_bytes_all_is_read_that_comes_before_the_change(
+        header in any_header(), events in vec(any_event(), 1..4), changes in changes(),
+    ) {
+        let (bytes, first) = changed(recorded(&header, &events), &changes);
+        let whole_lines = bytes[..first].iter().filter(|byte| **byte == b'\n').count();
+        let read = read_recording(&bytes);
+        let untouched = whole_lines.saturating_sub(1);
+        assert!(read.len() >= untouched, "{} of {untouched} events were read", read.len());
+        assert_eq!(read[..untouched], events[..untouched]);
+    }
+
+    #[test]
+    fn an_event_that_could_be_read_can_be_written_and_shown(event in any_event(), changes in changes()) {
+        let line = changed(serde_json::to_vec(&event).unwrap(), &changes).0;
+        let Ok(event) = serde_json::from_slice::<Event>(&line) else { return Ok(()) };
+        let written = serde_json::to_string(&event).unwrap();
+        // A path that looks like an address is one from then on, but nothing else changes, and nothing after that.
+        let again: Event = serde_json::from_str(&written).unwrap();
+        assert_eq!(serde_json::to_string(&again).unwrap(), written);
+        check_notation(&event);
+    }
+
+    #[test]
+    fn whatever_is_recorded_the_capture_is_a_chain_of_whole_blocks(
+        header in any_header(), events in vec(any_event(), 0..8),
+    ) {
+        let mut bytes = Vec::new();
+        let mut capture = Pcapng::new(&mut bytes, &header).unwrap();
+        events.iter().for_each(|event| capture.event(event).unwrap());
+        let summary = capture.finish().unwrap();
+        let segments = events.iter().filter(|event| matches!(event.what, What::Segment(_))).count() as u64;
+        assert_eq!(summary.written + summary.without_bytes, segments);
+        assert_eq!(blocks_of(&bytes), [vec![0x0a0d_0d0a, 1], vec![6; summary.written as usize]].concat());
+    }
+}
+
+/// The types of the blocks, each with its length before and behind it.
+fn blocks_of(mut bytes: &[u8]) -> Vec<u32> {
+    let word = |bytes: &[u8], at: usize| u32::from_ne_bytes(bytes[at..at + 4].try_into().unwrap());
+    let mut kinds = Vec::new();
+    while !bytes.is_empty() {
+        let length = word(bytes, 4) as usize;
+        assert!(length.is_multiple_of(4) && length >= 12);
+        assert_eq!(word(bytes, length - 4) as usize, length);
+        kinds.push(word(bytes, 0));
+        bytes = &bytes[length..];
+    }
+    kinds
+}
+
+/// Whatever the event says, what is shown of it holds no control characters.
+fn check_notation(event: &Event) {
+    let shown = match &event.what {
+        What::Called(call) | What::Returned(call) => {
+            let outcome = call.outcome.as_ref().map(notation::outcome).unwrap_or_default();
+            format!("{}{outcome}", notation::call(call))
+        }
+        What::Segment(segment) => notation::segment(segment),
+        _ => return,
+    };
+    assert!(!shown.chars().any(char::is_control), "{shown:?}");
+}
