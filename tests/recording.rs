@@ -79,7 +79,7 @@ command: target/debug/lab1-client --port 7001
 0.002015 [wire]         server → client :51234  S. seq 0 ack 1 win 65483 <mss 65495,sackOK,ws 7>
 0.002020 [wire]         client :51234 → server  .  ack 1 win 502
 0.002040 [client 815]   … connect(3<TCP>, 127.0.0.1:7001, 16) = 0  after 40 µs
-0.002100 [server 812]   accept4(3<listen 127.0.0.1:7001>, SOCK_CLOEXEC) = 4<127.0.0.1:7001 ← :51234>
+0.002100 [server 812]   accept4(3<listen :7001>, SOCK_CLOEXEC) = 4<127.0.0.1:7001 ← :51234>
 0.003000 [client 815]   sendto(3<127.0.0.1:51234 → :7001>, \"hello\\n\", 6, MSG_NOSIGNAL) …
 0.003010 [wire]         client :51234 → server  P. seq 1:7 ack 1 win 502 length 6
 0.003030 [client 815]   … sendto(3<127.0.0.1:51234 → :7001>, \"hello\\n\", 6, MSG_NOSIGNAL) = 6  after 30 µs

@@ -78,6 +78,7 @@ fn what() -> BoxedStrategy<What> {
         segment().prop_map(|segment| What::Segment(Box::new(segment))),
         vec(text(), 0..4).prop_map(|command| What::Started { command }),
         (who(), any::<bool>()).prop_map(|(child, is_thread)| What::Forked { child, is_thread }),
+        any::<i32>().prop_map(What::Signalled),
         prop_oneof![any::<i32>().prop_map(End::Exited), any::<i32>().prop_map(End::Killed)].prop_map(What::Ended),
         bytes().prop_map(What::Said),
         bytes().prop_map(What::Typed),
