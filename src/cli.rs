@@ -9,7 +9,7 @@ use clap::{Parser, Subcommand, value_parser};
 use socklab::lens::table::Subject;
 use socklab::view::paint::Page;
 use socklab::workshop::labs::{LABS, Lab};
-use socklab::workshop::{Problem, client, diff, doctor, guard, run, states};
+use socklab::workshop::{Problem, client, diff, doctor, guard, run, segments, states};
 
 /// A teaching lab for sockets: numbered labs, and the kernel's own view of them.
 #[derive(Parser)]
@@ -90,6 +90,25 @@ enum Command {
         #[arg(long)]
         processes: bool,
     },
+    /// Show every TCP segment and UDP datagram that passes, with relative numbers
+    ///
+    /// The notation is that of tcpdump; sequence and acknowledgement numbers count from each side's SYN, and what was sent
+    /// before is marked. Needs the capability CAP_NET_RAW. At the end it says how many there were, whether any is missing,
+    /// and which tcpdump command shows the same.
+    Segments {
+        /// Only segments from or to this port
+        #[arg(long, short, value_name = "P", value_parser = value_parser!(u16).range(1..))]
+        port: Option<u16>,
+        /// The network interface
+        #[arg(long, short, value_name = "NAME", default_value = "lo")]
+        interface: String,
+        /// End after so many
+        #[arg(long, short, value_name = "N", value_parser = value_parser!(u64).range(1..))]
+        count: Option<u64>,
+        /// One event a line, as JSON; remarks go to standard error
+        #[arg(long)]
+        json: bool,
+    },
     /// List the labs
     List,
     /// Show what lab N adds to the lab before (make diff2)
@@ -121,6 +140,9 @@ pub fn dispatch(cli: Cli) -> Result<ExitCode, Problem> {
         Command::States { port, watch, json, udp, unix, tcp, processes } => {
             let subject = Subject { tcp: tcp || !(udp || unix), udp, unix, port, path: None };
             states::states(&states::Options { subject, watch, json, processes })
+        }
+        Command::Segments { port, interface, count, json } => {
+            segments::segments(&segments::Options { port, interface, count, json })
         }
         Command::List => list(),
         Command::Diff { lab } => diff::diff(lab),

@@ -2,4 +2,5 @@
 
 pub mod follow;
 pub mod owners;
+pub mod segments;
 pub mod table;

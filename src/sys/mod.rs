@@ -2,6 +2,8 @@
 
 #![allow(unsafe_code)]
 
+pub mod clock;
+pub mod packet;
 pub mod process;
 pub mod readiness;
 pub mod signals;

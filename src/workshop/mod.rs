@@ -8,6 +8,7 @@ pub mod guard;
 pub mod labs;
 pub mod program;
 pub mod run;
+pub mod segments;
 pub mod states;
 
 use std::fmt;
