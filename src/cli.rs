@@ -11,7 +11,7 @@ use socklab::lens::table::Subject;
 use socklab::view::paint::Page;
 use socklab::workshop::labs::{LABS, Lab};
 use socklab::workshop::outputs::OutputOptions;
-use socklab::workshop::{Problem, client, demo, diff, doctor, guard, replay, run, states, trace, watch};
+use socklab::workshop::{Problem, client, demo, diff, doctor, guard, replay, run, segments, states, trace, watch};
 
 /// A teaching lab for sockets: numbered labs, and the kernel's own view of them.
 #[derive(Parser)]
@@ -186,6 +186,25 @@ enum Command {
         #[command(flatten)]
         outputs: OutputArgs,
     },
+    /// Show every TCP segment and UDP datagram that passes, with relative numbers
+    ///
+    /// The notation is that of tcpdump; sequence and acknowledgement numbers count from each side's SYN, and what was sent
+    /// before is marked. Needs the capability CAP_NET_RAW. At the end it says how many there were, whether any is missing,
+    /// and which tcpdump command shows the same.
+    Segments {
+        /// Only segments from or to this port
+        #[arg(long, short, value_name = "P", value_parser = value_parser!(u16).range(1..))]
+        port: Option<u16>,
+        /// The network interface
+        #[arg(long, short, value_name = "NAME", default_value = "lo")]
+        interface: String,
+        /// End after so many
+        #[arg(long, short, value_name = "N", value_parser = value_parser!(u64).range(1..))]
+        count: Option<u64>,
+        /// One event a line, as JSON; remarks go to standard error
+        #[arg(long)]
+        json: bool,
+    },
     /// List the labs
     List,
     /// Show what lab N adds to the lab before (make diff2)
@@ -278,6 +297,9 @@ pub fn dispatch(cli: Cli) -> Result<ExitCode, Problem> {
         Command::Replay { file, quiet, outputs } => {
             let outputs = OutputOptions::from(outputs);
             replay::replay(&replay::Options { file, timeline: !quiet && !outputs.take_stdout(), outputs })
+        }
+        Command::Segments { port, interface, count, json } => {
+            segments::segments(&segments::Options { port, interface, count, json })
         }
         Command::List => list(),
         Command::Diff { lab } => diff::diff(lab),

@@ -4,6 +4,7 @@
 //! absolute figure would only describe the machine. docs/performance.md says what is measured and why.
 
 mod cores;
+mod flood;
 mod load;
 mod many_sockets;
 mod report;
@@ -34,7 +35,7 @@ struct Options {
 
     /// Measure only these
     #[arg(long, value_enum, value_name = "WHAT", value_delimiter = ',',
-          default_values = ["lab1", "lab2", "states", "lab3"])]
+          default_values = ["lab1", "lab2", "states", "segments", "lab3"])]
     only: Vec<Section>,
 
     /// Also measure the time from `make` to a listening server, in this checkout and in a fresh clone
@@ -52,18 +53,20 @@ enum Section {
     Lab2,
     /// Before lab 3, whose clients leave thousands of sockets in TIME-WAIT
     States,
+    Segments,
     Lab3,
     Startup,
 }
 
 impl Section {
-    const ALL: [Self; 5] = [Self::Lab1, Self::Lab2, Self::States, Self::Lab3, Self::Startup];
+    const ALL: [Self; 6] = [Self::Lab1, Self::Lab2, Self::States, Self::Segments, Self::Lab3, Self::Startup];
 
     fn run(self, bench: &mut Bench) -> Result<(), Failure> {
         match self {
             Self::Lab1 => bench.echo(1, "lab01_echo", Some(Goal::RatioAtLeast(0.97))),
             Self::Lab2 => bench.echo(2, "lab02_raw", None),
             Self::States => bench.states(),
+            Self::Segments => bench.segments(),
             Self::Lab3 => bench.fork(),
             Self::Startup => bench.startup(),
         }
@@ -74,6 +77,7 @@ impl Section {
             Self::Lab1 => "lab 1",
             Self::Lab2 => "lab 2",
             Self::States => "states",
+            Self::Segments => "segments",
             Self::Lab3 => "lab 3",
             Self::Startup => "startup",
         }

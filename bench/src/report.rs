@@ -15,6 +15,8 @@ pub enum Goal {
     RatioAtMost(f64),
     /// The median itself, at most.
     FigureAtMost(f64),
+    /// Every single figure is 0.
+    AlwaysZero,
 }
 
 /// One comparison, or one figure alone.
@@ -57,6 +59,7 @@ impl Row {
             Goal::RatioAtLeast(limit) => Some(self.ratio()? >= limit),
             Goal::RatioAtMost(limit) => Some(self.ratio()? <= limit),
             Goal::FigureAtMost(limit) => Some(median(&self.figures) <= limit),
+            Goal::AlwaysZero => Some(self.figures.iter().all(|figure| *figure == 0.0)),
         }
     }
 
@@ -108,6 +111,7 @@ impl Display for Goal {
             Goal::RatioAtLeast(limit) => write!(f, "ratio >= {limit}"),
             Goal::RatioAtMost(limit) => write!(f, "ratio <= {limit}"),
             Goal::FigureAtMost(limit) => write!(f, "<= {limit} s"),
+            Goal::AlwaysZero => f.write_str("0 in each run"),
         }
     }
 }
@@ -152,6 +156,13 @@ mod tests {
     fn a_goal_is_judged_by_the_ratio_of_the_medians() {
         assert_eq!(row(Goal::RatioAtMost(0.5)).is_met(), Some(true));
         assert_eq!(row(Goal::RatioAtLeast(0.51)).is_met(), Some(false));
+    }
+
+    #[test]
+    fn what_must_be_zero_must_be_so_in_each_run() {
+        let lost = |figures| Row { figures, reference: None, ..row(Goal::AlwaysZero) };
+        assert_eq!(lost(vec![0.0, 0.0, 0.0]).is_met(), Some(true));
+        assert_eq!(lost(vec![0.0, 1.0, 0.0]).is_met(), Some(false));
     }
 
     #[test]

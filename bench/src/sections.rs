@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use crate::Failure;
 use crate::cores::Cores;
+use crate::flood;
 use crate::load;
 use crate::many_sockets::ManySockets;
 use crate::report::{Goal, Report, Row};
@@ -78,6 +79,32 @@ impl Bench {
             let names: Vec<_> = listings.iter().map(|listing| listing.name).collect();
             self.add_rows(&what, "ms", &names, series, Some(Goal::RatioAtMost(0.5)));
         }
+        Ok(())
+    }
+
+    /// `socklab segments` under a flood of small segments: what it misses, and how many it gets through in a second.
+    pub fn segments(&mut self) -> Result<(), Failure> {
+        if !nix::unistd::geteuid().is_root() {
+            self.report.notes.push("`socklab segments` was not measured: capturing needs root.".into());
+            return Ok(());
+        }
+        let socklab = tools::build("socklab", "socklab")?;
+        let cores = self.cores;
+        let lost = self.interleaved(1, |_| {
+            let flooded = flood::datagrams(&socklab, cores)?;
+            Ok(flooded.sent as f64 - flooded.shown as f64)
+        })?;
+        let what = format!("segments: lost of {} datagrams, {} a second", flood::DATAGRAMS, flood::PER_SECOND);
+        self.add_rows(&what, "lost", &["socklab"], lost, Some(Goal::AlwaysZero));
+        let mut lost = Vec::new();
+        let shown = self.interleaved(1, |_| {
+            let flooded = flood::bytes(&socklab, cores)?;
+            lost.push(flooded.sent as f64 - flooded.shown as f64);
+            Ok(flooded.shown as f64 / flooded.took.as_secs_f64())
+        })?;
+        self.add_rows("segments: shown of a flood over 8 TCP connections", PER_SECOND, &["socklab"], shown, None);
+        let lost = vec![lost.split_off(1)];
+        self.add_rows("segments: lost of that flood", "lost", &["socklab"], lost, None);
         Ok(())
     }
 

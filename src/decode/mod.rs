@@ -2,6 +2,8 @@
 
 pub mod inet_diag;
 pub mod netlink;
+pub mod packet;
+pub mod ring;
 pub mod sockaddr;
 pub mod symbols;
 pub mod syscall;
@@ -37,7 +39,7 @@ impl<'a> Reader<'a> {
     }
 
     fn take<const N: usize>(&mut self) -> Result<[u8; N], Malformed> {
-        let (taken, rest) = self.rest.split_first_chunk().ok_or(Malformed { what: self.what, length: self.length })?;
+        let (taken, rest) = self.rest.split_first_chunk().ok_or_else(|| self.malformed())?;
         self.rest = rest;
         Ok(*taken)
     }
@@ -52,5 +54,20 @@ impl<'a> Reader<'a> {
 
     fn big_endian_u16(&mut self) -> Result<u16, Malformed> {
         self.take().map(u16::from_be_bytes)
+    }
+
+    fn big_endian_u32(&mut self) -> Result<u32, Malformed> {
+        self.take().map(u32::from_be_bytes)
+    }
+
+    fn slice(&mut self, length: usize) -> Result<&'a [u8], Malformed> {
+        let (taken, rest) = self.rest.split_at_checked(length).ok_or_else(|| self.malformed())?;
+        self.rest = rest;
+        Ok(taken)
+    }
+
+    /// For a value that was there, but cannot be.
+    fn malformed(&self) -> Malformed {
+        Malformed { what: self.what, length: self.length }
     }
 }

@@ -17,8 +17,9 @@ use crate::event::{Call, Descriptor, End, Endpoint, Event, Named, Outcome, Proto
 use crate::lens::calls::{Calls, News, Recipients, Sampler};
 use crate::lens::follow::Follower;
 use crate::lens::infer::Infer;
-use crate::lens::segments::{Segments, Statistics};
+use crate::lens::segments::{Ended, Segments, Statistics};
 use crate::lens::table::{Subject, Tables};
+use crate::sys::packet::Refused;
 use crate::sys::start::Start;
 
 /// How long events wait for those that happened before and are told later.
@@ -82,7 +83,7 @@ impl Observation {
     pub fn begin(lenses: &Lenses, started: Instant) -> io::Result<Self> {
         let (to_us, captured) = sync_channel(WAITING);
         let segments = match &lenses.segments {
-            Some((interface, port)) => Some(Segments::start(interface, *port, started, to_us)?),
+            Some((interface, port)) => Some(Segments::start(interface, *port, started, to_us).map_err(refused)?),
             None => None,
         };
         let sampler = match &lenses.states {
@@ -108,7 +109,7 @@ impl Observation {
     /// Opens the segments lens later, when it is known which port is of interest.
     pub fn open_segments(&mut self, interface: &str, port: Option<u16>) -> io::Result<()> {
         let (to_us, captured) = sync_channel(WAITING);
-        self.segments = Some(Segments::start(interface, port, self.started, to_us)?);
+        self.segments = Some(Segments::start(interface, port, self.started, to_us).map_err(refused)?);
         self.captured = captured;
         Ok(())
     }
@@ -213,20 +214,17 @@ impl Observation {
     /// this is dropped.
     pub fn end(&mut self) -> io::Result<(Vec<Event>, Option<Statistics>)> {
         self.listen(Duration::ZERO)?;
-        let statistics = self.segments.take().map(|segments| {
-            let captured = std::mem::replace(&mut self.captured, sync_channel(0).1);
-            // It delivers the rest while it stops: somebody has to take it.
-            std::thread::scope(|scope| {
-                let rest = scope.spawn(move || captured.into_iter().collect::<Vec<Event>>());
-                let statistics = segments.stop();
-                (statistics, rest.join().unwrap_or_default())
-            })
-        });
-        let statistics = statistics.map(|(statistics, rest)| {
-            rest.into_iter().for_each(|event| self.add(event));
-            statistics
-        });
+        let ended = self.segments.take().map(Segments::stop);
+        // What it has sent comes before what it had no room for.
         self.listen(Duration::ZERO)?;
+        let statistics = match ended {
+            Some(Ended { error: Some(error), .. }) => return Err(error),
+            Some(Ended { statistics, rest, .. }) => {
+                rest.into_iter().for_each(|event| self.add(event));
+                Some(statistics)
+            }
+            None => None,
+        };
         for event in std::mem::take(&mut self.waiting).into_values() {
             self.infer.feed(event);
         }
@@ -242,4 +240,9 @@ fn is_noise(what: &What) -> bool {
         }
         _ => false,
     }
+}
+
+/// The errno alone: who called says what it was for.
+fn refused(refused: Refused) -> io::Error {
+    refused.error
 }

@@ -2,7 +2,9 @@
 
 #![allow(unsafe_code)]
 
+pub mod clock;
 pub mod descriptor;
+pub mod packet;
 pub mod process;
 pub mod readiness;
 pub mod sandbox;

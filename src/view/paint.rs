@@ -111,6 +111,11 @@ impl Page {
         Self { in_colour, width: terminal::columns(stream.as_fd()), out: BufWriter::with_capacity(64 * 1024, stream) }
     }
 
+    /// Whether styles are shown; otherwise they are taken out of each line.
+    pub fn is_in_colour(&self) -> bool {
+        self.in_colour
+    }
+
     /// How many columns there are; `None` where there is no terminal.
     pub fn width(&self) -> Option<usize> {
         self.width

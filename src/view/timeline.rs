@@ -79,6 +79,11 @@ impl Timeline {
         self.page.flush()
     }
 
+    /// Prints one event, to be seen when the page is flushed.
+    pub fn put(&mut self, event: &Event) -> io::Result<()> {
+        self.print_one(event)
+    }
+
     fn print_one(&mut self, event: &Event) -> io::Result<()> {
         self.printed += 1;
         match &event.what {
@@ -128,7 +133,9 @@ impl Timeline {
             Who::Program { role, pid } => (format!("[{} {pid}]", harmless(role.as_bytes())), of_role(role)),
         };
         let time = format!("{:>1$.2$}", event.at.as_secs_f64(), self.decimals + 5, self.decimals);
-        let owner = in_style(style, &format!("{label:<14}"));
+        let owner = format!("{label:<14}");
+        // Spares the page to take it out again, which is worth it for a flood of segments.
+        let owner = if self.page.is_in_colour() { in_style(style, &owner) } else { owner };
         self.page.line(&format!("{time} {owner} {text}"), INDENT)
     }
 

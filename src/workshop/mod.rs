@@ -13,6 +13,7 @@ pub mod outputs;
 pub mod program;
 pub mod replay;
 pub mod run;
+pub mod segments;
 pub mod states;
 pub mod trace;
 pub mod watch;

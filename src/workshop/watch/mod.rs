@@ -241,9 +241,10 @@ fn legend(play: &Play, outcome: &Outcome) -> Vec<String> {
         "a call's line stands where it was entered; … … after 1.2 ms is its return, where others came in between"
             .into(),
     );
-    if let Some(Statistics { captured, dropped, .. }) = outcome.segments {
+    if let Some(Statistics { captured, dropped, lost, .. }) = outcome.segments {
         lines.push(format!(
-            "{captured} segments captured, {dropped} lost; their checksums are not computed on loopback"
+            "{captured} segments captured, {} lost; their checksums are not computed on loopback",
+            dropped + lost
         ));
     }
     if play.rung != Rung::Full {
