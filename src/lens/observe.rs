@@ -148,11 +148,9 @@ impl Observation {
         self.waiting.insert((event.at, self.arrivals), event);
     }
 
-    /// Rests for a while, then takes in what the lenses have to tell.
-    pub fn listen(&mut self, limit: Duration) -> io::Result<Vec<Alert>> {
+    /// Takes in what the lenses have to tell. To be called some hundred times a second, not more: they are not to be held up.
+    pub fn listen(&mut self) -> io::Result<Vec<Alert>> {
         let mut alerts = Vec::new();
-        // Not until something comes: were we woken for each piece of news, the programs would have to wait for us.
-        std::thread::sleep(limit);
         // Bounded: a busy program tells more while we listen.
         for _ in 0..WAITING {
             match self.news.try_recv() {
@@ -213,10 +211,10 @@ impl Observation {
     /// Closes the lenses: the last events, and how many segments were captured and lost. Whoever still runs is ended when
     /// this is dropped.
     pub fn end(&mut self) -> io::Result<(Vec<Event>, Option<Statistics>)> {
-        self.listen(Duration::ZERO)?;
+        self.listen()?;
         let ended = self.segments.take().map(Segments::stop);
         // What it has sent comes before what it had no room for.
-        self.listen(Duration::ZERO)?;
+        self.listen()?;
         let statistics = match ended {
             Some(Ended { error: Some(error), .. }) => return Err(error),
             Some(Ended { statistics, rest, .. }) => {

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -62,6 +62,11 @@ impl Player {
             to_type: part.typed.clone().unwrap_or_default(),
             reads_ours: part.typed.is_none(),
         })
+    }
+
+    /// What to wait for.
+    pub fn waits_for(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        [&self.output, &self.errors].into_iter().filter_map(Lines::waits_for)
     }
 
     /// The lines that it has printed since.

@@ -198,11 +198,15 @@ impl<'a> Session<'a> {
     /// One round: what the programs print and are told, what the lenses tell, what of it is due to be shown.
     fn turn(&mut self) -> Result<(), Problem> {
         let limit = if self.last_news.elapsed() < SETTLED { BUSY } else { IDLE };
-        let alerts = self.observation.listen(limit).map_err(Problem::while_doing("observe"))?;
+        // What a program prints wakes us at once, so that its time is about right. The lenses' news does not: they carry
+        // their times, and the programs would have to wait for us each time.
+        let outputs: Vec<_> = self.players.iter().flat_map(Player::waits_for).collect();
+        readiness::wait(&outputs, limit).map_err(Problem::while_doing("wait for output (poll)"))?;
+        let alerts = self.observation.listen().map_err(Problem::while_doing("observe"))?;
+        self.talk()?;
         for alert in alerts {
             self.hear(alert)?;
         }
-        self.talk()?;
         let due = self.observation.due();
         self.show(due)
     }
