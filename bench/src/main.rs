@@ -13,6 +13,7 @@ mod server;
 mod startup;
 mod statistics;
 mod tools;
+mod traced;
 
 use std::error::Error;
 use std::process::ExitCode;
@@ -35,7 +36,7 @@ struct Options {
 
     /// Measure only these
     #[arg(long, value_enum, value_name = "WHAT", value_delimiter = ',',
-          default_values = ["lab1", "lab2", "states", "segments", "lab3"])]
+          default_values = ["lab1", "lab2", "states", "segments", "calls", "lab3"])]
     only: Vec<Section>,
 
     /// Also measure the time from `make` to a listening server, in this checkout and in a fresh clone
@@ -54,12 +55,14 @@ enum Section {
     /// Before lab 3, whose clients leave thousands of sockets in TIME-WAIT
     States,
     Segments,
+    Calls,
     Lab3,
     Startup,
 }
 
 impl Section {
-    const ALL: [Self; 6] = [Self::Lab1, Self::Lab2, Self::States, Self::Segments, Self::Lab3, Self::Startup];
+    const ALL: [Self; 7] =
+        [Self::Lab1, Self::Lab2, Self::States, Self::Segments, Self::Calls, Self::Lab3, Self::Startup];
 
     fn run(self, bench: &mut Bench) -> Result<(), Failure> {
         match self {
@@ -67,6 +70,7 @@ impl Section {
             Self::Lab2 => bench.echo(2, "lab02_raw", None),
             Self::States => bench.states(),
             Self::Segments => bench.segments(),
+            Self::Calls => bench.calls(),
             Self::Lab3 => bench.fork(),
             Self::Startup => bench.startup(),
         }
@@ -78,6 +82,7 @@ impl Section {
             Self::Lab2 => "lab 2",
             Self::States => "states",
             Self::Segments => "segments",
+            Self::Calls => "calls",
             Self::Lab3 => "lab 3",
             Self::Startup => "startup",
         }

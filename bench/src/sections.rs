@@ -14,6 +14,7 @@ use crate::many_sockets::ManySockets;
 use crate::report::{Goal, Report, Row};
 use crate::server::{Program, Server};
 use crate::tools;
+use crate::traced::Watcher;
 
 /// Sockets on the machine while the tables are timed.
 const CONNECTIONS: usize = 5_000;
@@ -105,6 +106,35 @@ impl Bench {
         self.add_rows("segments: shown of a flood over 8 TCP connections", PER_SECOND, &["socklab"], shown, None);
         let lost = vec![lost.split_off(1)];
         self.add_rows("segments: lost of that flood", "lost", &["socklab"], lost, None);
+        Ok(())
+    }
+
+    /// `socklab trace` against strace: the µs of a round trip that each watches. The slowdowns are in the same ratio.
+    pub fn calls(&mut self) -> Result<(), Failure> {
+        let socklab = tools::build("socklab", "socklab")?;
+        let Some(program) = tools::compile("roundtrips")? else {
+            self.report.notes.push("There is no cc here: `socklab trace` was not measured.".into());
+            return Ok(());
+        };
+        let socklab = socklab.to_string_lossy();
+        let strace = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=network"];
+        let mut watchers = vec![Watcher { name: "socklab trace", words: vec![&socklab, "trace", "-q", "--"] }];
+        if tools::is_there("strace", "--version") {
+            watchers.push(Watcher { name: "strace", words: strace.to_vec() });
+            let with_filter = [&strace[..1], &["--seccomp-bpf"], &strace[1..]].concat();
+            watchers.push(Watcher { name: "strace --seccomp-bpf", words: with_filter });
+        } else {
+            self.report.notes.push("There is no strace here: the time of `socklab trace` stands alone.".into());
+        }
+        watchers.push(Watcher { name: "unwatched", words: Vec::new() });
+        let cores = self.cores;
+        let series = self.interleaved(watchers.len(), |which| watchers[which].microseconds(&program, cores))?;
+        let names: Vec<_> = watchers.iter().map(|watcher| watcher.name).collect();
+        let goal = Goal::RatioAtMost(0.8);
+        self.add_rows("trace: a round trip of two watched processes", "µs", &names, series, Some(goal));
+        let watches = vec![Watcher { name: "socklab watch", words: vec![&socklab, "watch", "-q", "--"] }];
+        let series = self.interleaved(1, |which| watches[which].microseconds(&program, cores))?;
+        self.add_rows("watch: the same with states and segments", "µs", &["socklab watch"], series, None);
         Ok(())
     }
 

@@ -30,10 +30,38 @@ pub struct Query {
     pub protocol: Protocol,
     /// IPv4 or IPv6.
     pub version: Version,
-    /// Only listening ones: a far smaller table to walk.
-    pub listening_only: bool,
+    /// In which states.
+    pub which: Which,
     /// Only those with this port at one end.
     pub port: Option<u16>,
+}
+
+/// In which states. Listening sockets are in a table of their own, which the kernel walks as well unless it is left out.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Which {
+    /// In any.
+    All,
+    /// Listening ones.
+    Listening,
+    /// All but the listening ones.
+    Connections,
+}
+
+/// The body of a request for a single listening socket, the one that a client of this address would get to.
+pub fn listening_at(address: SocketAddr) -> Vec<u8> {
+    let family = if address.is_ipv4() { AF_INET } else { AF_INET6 };
+    let mut body = vec![family, IPPROTO_TCP, 0, 0];
+    body.extend(0x1ffe_u32.to_ne_bytes());
+    body.extend(address.port().to_be_bytes());
+    body.extend([0; 2]);
+    match address {
+        SocketAddr::V4(v4) => body.extend(v4.ip().octets()),
+        SocketAddr::V6(v6) => body.extend(v6.ip().octets()),
+    }
+    // The other end, any interface; whatever cookie it has.
+    body.resize(48, 0);
+    body.extend([0xff; 8]);
+    body
 }
 
 impl Query {
@@ -45,7 +73,12 @@ impl Query {
         };
         let protocol = if self.protocol == Protocol::Udp { IPPROTO_UDP } else { IPPROTO_TCP };
         // One bit per state. Bit 13, bound but neither listening nor connected, is left out: it costs a walk of its own.
-        let states: u32 = if self.listening_only { 1 << State::Listen as u8 } else { 0x1ffe };
+        let listening = 1_u32 << State::Listen as u8;
+        let states = match self.which {
+            Which::All => 0x1ffe,
+            Which::Listening => listening,
+            Which::Connections => 0x1ffe & !listening,
+        };
         let mut body = vec![family, protocol, 0, 0];
         body.extend(states.to_ne_bytes());
         // The identity of a single socket: not used by a dump.
@@ -182,10 +215,20 @@ mod tests {
 
     #[test]
     fn a_query_for_a_port_carries_a_filter_and_one_for_all_does_not() {
-        let query = Query { protocol: Protocol::Tcp, version: Version::V4, listening_only: false, port: None };
+        let query = Query { protocol: Protocol::Tcp, version: Version::V4, which: Which::All, port: None };
         assert_eq!(query.body().len(), 56);
         let for_port = Query { port: Some(7001), ..query }.body();
         assert_eq!(for_port.len(), 56 + 4 + 20);
         assert_eq!(for_port[4..8], 0x1ffe_u32.to_ne_bytes());
+        let connections = Query { which: Which::Connections, ..query }.body();
+        assert_eq!(connections[4..8], 0x1bfe_u32.to_ne_bytes());
+    }
+
+    #[test]
+    fn a_request_for_one_listening_socket_has_its_address_and_any_cookie() {
+        let body = listening_at("127.0.0.1:7001".parse().unwrap());
+        assert_eq!(body.len(), 56);
+        assert_eq!(body[8..16], [0x1b, 0x59, 0, 0, 127, 0, 0, 1]);
+        assert_eq!(body[48..], [0xff; 8]);
     }
 }

@@ -72,6 +72,24 @@ pub enum Named {
 }
 
 impl Named {
+    /// The protocol of a socket.
+    pub fn protocol(&self) -> Option<Protocol> {
+        match self {
+            Self::Unbound(protocol) | Self::Bound(protocol, _) | Self::Connected { protocol, .. } => Some(*protocol),
+            Self::Listening(Endpoint::Inet(_)) => Some(Protocol::Tcp),
+            Self::Listening(_) => Some(Protocol::UnixStream),
+            Self::Other(_) => None,
+        }
+    }
+
+    /// Whether it has an address of IPv6.
+    pub fn is_ipv6(&self) -> bool {
+        let (Self::Bound(_, local) | Self::Listening(local) | Self::Connected { local, .. }) = self else {
+            return false;
+        };
+        matches!(local, Endpoint::Inet(address) if address.is_ipv6())
+    }
+
     /// Both ends, where it is connected.
     pub fn ends(&self) -> Option<(&Endpoint, &Endpoint)> {
         match self {

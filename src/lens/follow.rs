@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use crate::event::{Endpoint, Event, Protocol, Socket, State, What, Who};
@@ -46,6 +47,7 @@ pub struct Follower {
     with_v6: bool,
     changed: Instant,
     cost: Duration,
+    quick_cost: Duration,
 }
 
 impl Follower {
@@ -62,6 +64,7 @@ impl Follower {
             with_v6: true,
             changed: Instant::now(),
             cost: Duration::ZERO,
+            quick_cost: Duration::ZERO,
         }
     }
 
@@ -70,6 +73,17 @@ impl Follower {
         if self.subject != subject {
             self.subject = subject;
             self.known.clear();
+        }
+    }
+
+    /// Follows sockets of this protocol too, and those of IPv6, from now on. Each table that is asked takes its time, so that those of which
+    /// nothing is expected are left out.
+    pub fn follow_too(&mut self, protocol: Protocol, is_v6: bool) {
+        self.with_v6 |= is_v6;
+        match protocol {
+            Protocol::Tcp => self.subject.tcp = true,
+            Protocol::Udp => self.subject.udp = true,
+            Protocol::UnixStream | Protocol::UnixDatagram | Protocol::UnixSeqpacket => self.subject.unix = true,
         }
     }
 
@@ -92,7 +106,7 @@ impl Follower {
     /// Whether a sample takes so little that one can be taken at each call of a program. On a machine with very many
     /// sockets it does not.
     pub fn is_cheap(&self) -> bool {
-        self.cost < CHEAP
+        self.quick_cost < CHEAP
     }
 
     /// How long to pause before the next sample, so that sampling takes little more than a hundredth of a core at rest
@@ -109,13 +123,31 @@ impl Follower {
     pub fn sample(&mut self) -> io::Result<Vec<Event>> {
         let asked = Instant::now();
         let sockets = self.tables.snapshot(&self.subject, self.with_v6)?;
-        // The cheapest sample of late: a single one may have been held up by other work on this machine.
-        let cost = asked.elapsed();
-        self.cost =
-            if self.cost.is_zero() { cost } else { self.cost.min(cost) + (cost.saturating_sub(self.cost)) / 16 };
-        let at = self.started.elapsed();
+        self.cost = cheapest_of_late(self.cost, asked.elapsed());
         self.with_v6 = sockets.iter().any(is_v6);
+        Ok(self.news_of(sockets))
+    }
 
+    /// The same, quicker: of listening sockets only those that were there in the last whole sample. To be called often.
+    pub fn sample_connections(&mut self) -> io::Result<Vec<Event>> {
+        let asked = Instant::now();
+        let listening: Vec<SocketAddr> = self.sockets().filter_map(listening_address).collect();
+        let mut sockets = self.tables.snapshot_of(&self.subject, self.with_v6, listening.into_iter())?;
+        self.quick_cost = cheapest_of_late(self.quick_cost, asked.elapsed());
+        // Where several listen at one address, the kernel names one of them.
+        let is_new = |known: &Socket| !sockets.iter().any(|socket| identity(socket) == identity(known));
+        let shared = |known: &&Socket| {
+            let same = sockets.iter().filter(|other| other.is_listening() && other.local == known.local);
+            known.is_listening() && same.count() > 0 && is_new(known)
+        };
+        let unnamed: Vec<Socket> = self.sockets().filter(shared).cloned().collect();
+        sockets.extend(unnamed);
+        Ok(self.news_of(sockets))
+    }
+
+    /// What is different between the last sample and this one.
+    fn news_of(&mut self, sockets: Vec<Socket>) -> Vec<Event> {
+        let at = self.started.elapsed();
         let mut now: BTreeMap<Identity, Known> = BTreeMap::new();
         for socket in sockets {
             now.insert(identity(&socket), Known { socket, queues_since: at, told: false });
@@ -137,7 +169,7 @@ impl Follower {
             self.changed = Instant::now();
             self.name_owners(&mut what);
         }
-        Ok(what.into_iter().map(|what| Event { at, who: Who::Kernel, what }).collect())
+        what.into_iter().map(|what| Event { at, who: Who::Kernel, what }).collect()
     }
 
     fn name_owners(&mut self, what: &mut [What]) {
@@ -174,6 +206,18 @@ fn identity(socket: &Socket) -> Identity {
     let by_number = socket.is_listening() || !matches!(socket.protocol, Protocol::Tcp | Protocol::Udp);
     let number = if by_number { socket.cookie } else { 0 };
     (!socket.is_listening(), socket.protocol, socket.local.clone(), socket.remote.clone(), number)
+}
+
+/// What a sample costs: a single one may have been held up by other work on this machine.
+fn cheapest_of_late(before: Duration, now: Duration) -> Duration {
+    if before.is_zero() { now } else { before.min(now) + (now.saturating_sub(before)) / 16 }
+}
+
+fn listening_address(socket: &Socket) -> Option<SocketAddr> {
+    match socket.local {
+        Endpoint::Inet(address) if socket.is_listening() => Some(address),
+        _ => None,
+    }
 }
 
 fn is_v6(socket: &Socket) -> bool {

@@ -2,8 +2,11 @@
 
 use std::collections::{HashMap, HashSet};
 use std::io;
+use std::net::SocketAddr;
 
-use crate::decode::inet_diag::{self, Query, Version};
+use nix::errno::Errno;
+
+use crate::decode::inet_diag::{self, Query, Version, Which};
 use crate::decode::netlink::{self, Message};
 use crate::decode::{Malformed, unix_diag};
 use crate::event::{Endpoint, Protocol, Socket, State};
@@ -52,9 +55,14 @@ impl Tables {
     }
 
     /// Sends one request for a dump and hands on the body of each answer.
-    fn dump(&mut self, body: &[u8], mut each: impl FnMut(&[u8]) -> Result<(), Malformed>) -> io::Result<()> {
+    fn dump(&mut self, body: &[u8], each: impl FnMut(&[u8]) -> Result<(), Malformed>) -> io::Result<()> {
+        self.ask(netlink::DUMP, body, each)
+    }
+
+    /// Sends one request. A single answer ends without being told so.
+    fn ask(&mut self, flags: u16, body: &[u8], mut each: impl FnMut(&[u8]) -> Result<(), Malformed>) -> io::Result<()> {
         self.sequence = self.sequence.wrapping_add(1);
-        self.kernel.send(&netlink::request(inet_diag::BY_FAMILY, netlink::DUMP, self.sequence, body))?;
+        self.kernel.send(&netlink::request(inet_diag::BY_FAMILY, flags, self.sequence, body))?;
         loop {
             for message in netlink::messages(self.kernel.receive()?) {
                 match message.map_err(io::Error::other)? {
@@ -65,7 +73,12 @@ impl Tables {
                         let errno = netlink::errno(body).map_err(io::Error::other)?;
                         return Err(io::Error::from_raw_os_error(errno));
                     }
-                    Message { body, .. } => each(body).map_err(io::Error::other)?,
+                    Message { body, .. } => {
+                        each(body).map_err(io::Error::other)?;
+                        if flags & netlink::DUMP == 0 {
+                            return Ok(());
+                        }
+                    }
                 }
             }
         }
@@ -100,8 +113,9 @@ impl Tables {
         let mut sockets = Vec::new();
         for (wanted, protocol) in [(subject.tcp, Protocol::Tcp), (subject.udp, Protocol::Udp)] {
             if wanted {
-                let v4 = Query { protocol, version: Version::V4, listening_only: false, port: subject.port };
-                let v6 = Query { version: Version::V6, listening_only: !with_v6 && protocol == Protocol::Tcp, ..v4 };
+                let v4 = Query { protocol, version: Version::V4, which: Which::All, port: subject.port };
+                let some = if with_v6 || protocol == Protocol::Udp { Which::All } else { Which::Listening };
+                let v6 = Query { version: Version::V6, which: some, ..v4 };
                 sockets.append(&mut self.inet(v4)?);
                 sockets.append(&mut self.inet(v6)?);
             }
@@ -110,6 +124,47 @@ impl Tables {
             sockets.extend(self.unix()?.into_iter().filter(|socket| subject.means(socket)));
         }
         Ok(sockets)
+    }
+
+    /// The same without a walk through the listening sockets: of them only these, each asked for by its address.
+    ///
+    /// That walk takes the longest of all where there are few connections. A listening socket that is not among these is
+    /// missing, and so is one that is gone.
+    pub fn snapshot_of(
+        &mut self,
+        subject: &Subject,
+        with_v6: bool,
+        listening: impl Iterator<Item = SocketAddr>,
+    ) -> io::Result<Vec<Socket>> {
+        let mut sockets = Vec::new();
+        if subject.tcp {
+            let which = Which::Connections;
+            let v4 = Query { protocol: Protocol::Tcp, version: Version::V4, which, port: subject.port };
+            sockets.append(&mut self.inet(v4)?);
+            if with_v6 {
+                sockets.append(&mut self.inet(Query { version: Version::V6, ..v4 })?);
+            }
+            for address in listening {
+                sockets.extend(self.listening_at(address)?);
+            }
+        }
+        let others = Subject { tcp: false, ..subject.clone() };
+        sockets.append(&mut self.snapshot(&others, with_v6)?);
+        Ok(sockets)
+    }
+
+    /// The listening socket at an address, if there is one.
+    fn listening_at(&mut self, address: SocketAddr) -> io::Result<Option<Socket>> {
+        let mut found = None;
+        let asked = self.ask(0, &inet_diag::listening_at(address), |body| {
+            found = Some(inet_diag::socket(Protocol::Tcp, body)?);
+            Ok(())
+        });
+        match asked {
+            Ok(()) => Ok(found.filter(Socket::is_listening)),
+            Err(error) if error.raw_os_error() == Some(Errno::ENOENT as i32) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// The sockets on which these processes wait for others: listening ones, and bound ones for datagrams.
@@ -131,7 +186,7 @@ impl Tables {
 
     /// The listening TCP sockets, whoever they belong to.
     pub fn listening(&mut self) -> io::Result<Vec<Socket>> {
-        let v4 = Query { protocol: Protocol::Tcp, version: Version::V4, listening_only: true, port: None };
+        let v4 = Query { protocol: Protocol::Tcp, version: Version::V4, which: Which::Listening, port: None };
         let mut sockets = self.inet(v4)?;
         sockets.append(&mut self.inet(Query { version: Version::V6, ..v4 })?);
         Ok(sockets)

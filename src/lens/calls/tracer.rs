@@ -13,7 +13,7 @@ use super::process::{Process, family_of, is_of_interest};
 use super::{Inbox, News, Recipients, Request, Sampler};
 use crate::decode::symbols;
 use crate::decode::syscall::{self, Effect};
-use crate::event::{Call, Descriptor, End, Event, Outcome, What, Who};
+use crate::event::{Call, Descriptor, End, Event, Named, Outcome, Protocol, What, Who};
 use crate::sys::start::{self, Start, Starting};
 use crate::sys::trace::{self, Stopped, Why};
 
@@ -27,6 +27,8 @@ pub struct Tracer {
     starting: BTreeMap<u32, Starting>,
     calls: u64,
     said_quiet: bool,
+    /// The protocols of sockets that are in use, each with whether it is over IPv6.
+    expected: Vec<(Protocol, bool)>,
 }
 
 struct Thread {
@@ -56,6 +58,7 @@ impl Tracer {
             starting: BTreeMap::new(),
             calls: 0,
             said_quiet: true,
+            expected: vec![(Protocol::Tcp, false)],
         }
     }
 
@@ -144,15 +147,30 @@ impl Tracer {
         Who::Program { role, pid: thread }
     }
 
-    fn sample(&self) {
+    /// A sample of the sockets' states; a whole one where listening sockets may have come or gone.
+    fn sample(&self, is_whole: bool) {
         let Some(sampler) = &self.sampler else { return };
         let Ok(mut follower) = sampler.lock() else { return };
         if !follower.is_cheap() {
             return;
         }
+        let events = if is_whole { follower.sample() } else { follower.sample_connections() };
         // A sample that fails is missing; the next one tells the same.
-        for event in follower.sample().unwrap_or_default() {
+        for event in events.unwrap_or_default() {
             self.tell(News::Event(event));
+        }
+    }
+
+    /// Sockets of this kind are there from now on. Those that are neither bound nor connected are nobody's business.
+    fn expect(&mut self, descriptor: Option<&Descriptor>) {
+        let Some(names) = descriptor.map(|descriptor| &descriptor.names) else { return };
+        let Some(protocol) = names.protocol().filter(|_| !matches!(names, Named::Unbound(_))) else { return };
+        let is_v6 = names.is_ipv6();
+        if !self.expected.contains(&(protocol, is_v6)) {
+            self.expected.push((protocol, is_v6));
+            if let Some(Ok(mut follower)) = self.sampler.as_ref().map(|sampler| sampler.lock()) {
+                follower.follow_too(protocol, is_v6);
+            }
         }
     }
 
@@ -250,7 +268,7 @@ impl Tracer {
             return self.tell(News::Refused { pid: thread, errno });
         }
         if self.processes.remove(&thread).is_some() {
-            self.sample();
+            self.sample(true);
             self.event(at, who, What::Ended(end));
             self.family_changed();
         }
@@ -259,7 +277,7 @@ impl Tracer {
     fn enters(&mut self, thread: u32) {
         match self.begin(thread) {
             Some(call) => {
-                self.sample();
+                self.sample(false);
                 // The last moment before the call does what it does.
                 let entered = self.now();
                 let shown = Call {
@@ -320,8 +338,9 @@ impl Tracer {
         let (pid, Some(mut call)) = (known.process, known.call.take()) else { return };
         call.kind.answer(&mut call.texts, call.words, value, &|at, into| trace::read_memory(pid, at, into));
         let made = self.processes.get_mut(&pid).and_then(|process| made(process, pid, &call, value));
+        self.expect(made.as_ref().or(call.on.as_ref()));
         let error = (-4095..0).contains(&value).then(|| symbols::error(-value as i32));
-        self.sample();
+        self.sample(call.kind.name == "listen");
         let shown = Call {
             id: call.id,
             name: call.kind.name.into(),

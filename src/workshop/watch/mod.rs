@@ -221,12 +221,12 @@ pub fn perform(play: &Play, outputs: &OutputOptions, each: &mut dyn FnMut(&Event
     session.end(played)
 }
 
-/// Which sockets' states are followed.
+/// Which sockets' states are followed: those of TCP, and others as soon as there are any.
 pub fn subject(rung: &Rung, port: Option<u16>) -> Subject {
     match rung.has_own_network() {
-        true => Subject { tcp: true, udp: true, unix: true, port: None, path: None },
+        true => Subject { tcp: true, ..Subject::default() },
         // Until it is known where the server listens, there is nothing to follow.
-        false => Subject { tcp: port.is_some(), udp: port.is_some(), port, ..Subject::default() },
+        false => Subject { tcp: port.is_some(), port, ..Subject::default() },
     }
 }
 
