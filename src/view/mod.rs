@@ -2,6 +2,7 @@
 
 pub mod describe;
 pub mod notation;
+pub mod page;
 pub mod paint;
 pub mod table;
 pub mod timeline;
