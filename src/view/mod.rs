@@ -3,6 +3,7 @@
 pub mod describe;
 pub mod ladder;
 pub mod notation;
+pub mod page;
 pub mod paint;
 pub mod pcapng;
 pub mod table;
