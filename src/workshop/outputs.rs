@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use crate::event::Event;
 use crate::record::{Header, Writer};
 use crate::sys::with_name;
+use crate::view::page::{self, About};
 use crate::view::paint::harmless;
 use crate::view::pcapng::Pcapng;
 use crate::workshop::Problem;
@@ -185,13 +186,17 @@ impl KeptForPage {
         self.events.push(event.clone());
     }
 
-    // HTML: here comes `view::page::write(&mut self.out, &about, &self.events)`, with `about` made of `self.header` and
-    // `self.left_out`, and a flush.
     fn finish(self) -> io::Result<()> {
-        let Self { mut out, header, events, .. } = self;
-        let _ = (header, events);
-        out.flush()?;
-        Err(io::Error::new(io::ErrorKind::Unsupported, "the page cannot be written yet"))
+        let Self { mut out, header, events, left_out, .. } = self;
+        let about = About {
+            title: header.title,
+            server_port: header.server_port,
+            rung: header.rung,
+            version: env!("CARGO_PKG_VERSION").into(),
+            left_out: usize::try_from(left_out).unwrap_or(usize::MAX),
+        };
+        page::write(&mut out, &about, &events)?;
+        out.flush()
     }
 }
 

@@ -323,7 +323,12 @@ impl<'a> Builder<'a> {
                 let row = self.model.rows.len().saturating_sub(1);
                 process.into_iter().for_each(|process| self.model.processes[process].rows.1 = Some(row));
             }
-            What::Crowd(_) | What::Started { .. } | What::Said(_) | What::Typed(_) | What::Note(_) => {
+            What::Crowd(_)
+            | What::Started { .. }
+            | What::Signalled(_)
+            | What::Said(_)
+            | What::Typed(_)
+            | What::Note(_) => {
                 self.mark_process(event);
             }
         }
