@@ -24,8 +24,9 @@ use crate::sys::start::Start;
 
 /// How long events wait for those that happened before and are told later.
 const PATIENCE: Duration = Duration::from_millis(40);
-/// How long after a transition a sample may come that shows it: then the transition counts as seen.
-const CONFIRMATION: Duration = Duration::from_millis(30);
+/// How long after a transition a sample may come that shows it: then the transition counts as seen. Longer than the longest
+/// pause between two samples, and than the 40 ms by which Linux may delay the ACK of a FIN.
+const CONFIRMATION: Duration = Duration::from_millis(100);
 /// How many events may wait for us to take them; then whoever tells them has to wait: the programs, in the end.
 const WAITING: usize = 16 * 1024;
 
