@@ -40,7 +40,7 @@ pub struct Connection {
     pub written: [u64; 2],
     /// The same for reading.
     pub read: [u64; 2],
-    /// The last state of each end that a sample showed.
+    /// The last state of each end that a sample showed; CLOSED where it is gone.
     pub last_seen: [Option<State>; 2],
 }
 
@@ -95,6 +95,10 @@ impl Account {
             }
             What::Appeared(socket) | What::Changed { socket, .. } | What::Accepted(socket) => self.seen(socket),
             What::Moved(Transition { seen: Some(seen), .. }) => self.seen(&seen.socket),
+            // That a socket is gone shows in what is no longer in the table: there is nothing to see.
+            What::Moved(Transition { local, remote, after: State::Closed, .. }) => {
+                self.last_seen(local, remote, State::Closed);
+            }
             What::Gone(socket) => self.last_seen(&socket.local, &socket.remote, State::Closed),
             _ => {}
         }
