@@ -18,7 +18,7 @@ LENS ?=
 ARGS ?=
 
 RUN    = $(if $(PORT),--port $(PORT)) $(if $(ADDR),--addr $(ADDR)) \
-         $(if $(LENS),--lens $(LENS)) $(foreach word,$(ARGS),--server-arg=$(word)) $(if $(CMD),-- $(CMD))
+         $(if $(LENS),--lens $(LENS) )$(foreach word,$(ARGS),--server-arg=$(word)) $(if $(CMD),-- $(CMD))
 CLIENT = $(if $(PORT),--port $(PORT)) $(if $(ADDR),--host $(ADDR)) $(if $(ARGS),-- $(ARGS))
 
 .DEFAULT_GOAL := help

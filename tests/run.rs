@@ -421,6 +421,8 @@ fn make_hands_everything_on() {
         dry(&["lab3", "PORT=0", "ADDR=::1", "ARGS=--max-clients 2"])
             .contains("run 3 --port 0 --addr ::1 --server-arg=--max-clients --server-arg=2")
     );
+    assert!(dry(&["lab3", "LENS=all"]).trim_end().ends_with("run 3   --lens all"));
+    assert!(dry(&["demo2", "ARGS=--quiet"]).trim_end().ends_with("demo 2 --quiet"));
     assert!(dry(&["lab1", "CMD=python3 mine.py {port}"]).trim_end().ends_with("-- python3 mine.py {port}"));
     assert!(dry(&["client2", "PORT=7055", "ADDR=::1"]).contains("client 2 --port 7055 --host ::1"));
     assert!(dry(&["states", "PORT=7001", "ARGS=--watch"]).contains("states --port 7001 --watch"));
