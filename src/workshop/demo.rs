@@ -1,7 +1,9 @@
 //! `socklab demo N`: a lab's server and clients, unattended, on one timeline; then what happened, held against what the lab
 //! says.
 
+use std::env;
 use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -36,11 +38,12 @@ pub struct Options {
 pub fn demo(options: &Options) -> Result<ExitCode, Problem> {
     let lab = options.lab;
     // Cargo may want the machine's network, and the disk, as the user that we still are.
-    let (server, client) = (build::binary(lab, &lab.server())?, build::binary(lab, &lab.client())?);
+    let binary = |name: &str| build::binary(lab, name).map(from_here);
+    let (server, client) = (binary(&lab.server())?, binary(&lab.client())?);
     let rung = Rung::of_this_machine().enter();
     let port = if rung.has_own_network() { lab.port } else { crate::workshop::run::free_port()? };
     let words = |words: &[&str]| words.iter().map(OsString::from).collect::<Vec<_>>();
-    let part = |role: &str, program: &std::path::Path, arguments: &[&str], typed: &str| Part {
+    let part = |role: &str, program: &Path, arguments: &[&str], typed: &str| Part {
         role: role.into(),
         command: [vec![program.into()], words(arguments)].concat(),
         typed: Some(typed.as_bytes().to_vec()),
@@ -86,6 +89,13 @@ pub fn demo(options: &Options) -> Result<ExitCode, Problem> {
     }
     page.flush()?;
     Ok(verdict(&checks))
+}
+
+/// A path as one would type it from the working directory: shorter, where it lies below.
+fn from_here(path: PathBuf) -> PathBuf {
+    let below = env::current_dir().ok().and_then(|here| path.strip_prefix(here).ok().map(Path::to_path_buf));
+    // A single word would be looked for along PATH.
+    below.filter(|below| below.components().count() > 1).unwrap_or(path)
 }
 
 /// Each connection in sentences.
