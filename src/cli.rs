@@ -173,7 +173,7 @@ enum Command {
     },
     /// Show a recorded run once more: no privilege, no network, no program is needed for it
     ///
-    /// Prints the timeline of the recording and, with the options below, writes it in other forms. Where the recording is
+    /// Prints the timeline of the recording and, with the options below, shows and writes it in other forms. Where the recording is
     /// malformed, what comes before that is shown, then FILE:LINE:COLUMN and what was expected there; the exit code is 1.
     /// Times are in seconds since the start of the run.
     Replay {
@@ -183,6 +183,9 @@ enum Command {
         /// Print no timeline, only write the files
         #[arg(long, short)]
         quiet: bool,
+        /// At the end, print each connection as a ladder: client, wire, server
+        #[arg(long)]
+        ladder: bool,
         #[command(flatten)]
         outputs: OutputArgs,
     },
@@ -232,7 +235,7 @@ enum Lenses {
     All,
 }
 
-/// What a run is written to, beside the timeline. Where that is standard output, no timeline is printed.
+/// What a run is written to, beside the timeline. Where that is standard output, no timeline and no ladder is printed.
 #[derive(Args)]
 struct OutputArgs {
     /// Write one HTML page that needs nothing else
@@ -276,7 +279,8 @@ pub fn dispatch(cli: Cli) -> Result<ExitCode, Problem> {
         Command::Watch { server, clients, typed, port, here, limit, quiet, ladder, outputs, command } => {
             let limit = limit.map(Duration::from_secs);
             let outputs = OutputOptions::from(outputs);
-            let timeline = !quiet && !outputs.take_stdout();
+            let has_stdout = !outputs.take_stdout();
+            let (timeline, ladder) = (!quiet && has_stdout, ladder && has_stdout);
             watch::watch(&watch::Options {
                 server,
                 clients,
@@ -292,11 +296,15 @@ pub fn dispatch(cli: Cli) -> Result<ExitCode, Problem> {
         }
         Command::Demo { lab, quiet, ladder, outputs } => {
             let outputs = OutputOptions::from(outputs);
-            demo::demo(&demo::Options { lab, timeline: !quiet && !outputs.take_stdout(), ladder, outputs })
+            let has_stdout = !outputs.take_stdout();
+            let (timeline, ladder) = (!quiet && has_stdout, ladder && has_stdout);
+            demo::demo(&demo::Options { lab, timeline, ladder, outputs })
         }
-        Command::Replay { file, quiet, outputs } => {
+        Command::Replay { file, quiet, ladder, outputs } => {
             let outputs = OutputOptions::from(outputs);
-            replay::replay(&replay::Options { file, timeline: !quiet && !outputs.take_stdout(), outputs })
+            let has_stdout = !outputs.take_stdout();
+            let (timeline, ladder) = (!quiet && has_stdout, ladder && has_stdout);
+            replay::replay(&replay::Options { file, timeline, ladder, outputs })
         }
         Command::Segments { port, interface, count, json } => {
             segments::segments(&segments::Options { port, interface, count, json })

@@ -9,10 +9,11 @@ use events::{any_event, any_header, cases};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
-use socklab::decode::{inet_diag, netlink, unix_diag};
-use socklab::event::{Event, Protocol, What};
+use socklab::decode::{inet_diag, netlink, packet, sockaddr, syscall, unix_diag};
+use socklab::event::{Event, Protocol, Transport, What};
 use socklab::record::{Fault, Header, LONGEST_LINE, Reader, Writer};
 use socklab::view::notation;
+use socklab::view::paint::harmless;
 use socklab::view::pcapng::Pcapng;
 
 /// A change of a byte string: a piece of it replaced by other bytes, of which there may be none.
@@ -60,6 +61,79 @@ fn diag_message() -> impl Strategy<Value = Vec<u8>> {
         bytes
     });
     prop_oneof![inet, unix]
+}
+
+/// A packet of IPv4 or IPv6 with a TCP segment or UDP datagram in it, options and data included.
+fn ip_packet() -> impl Strategy<Value = Vec<u8>> {
+    let options = select(vec![
+        vec![],
+        vec![2, 4, 5, 180, 4, 2, 1, 1],
+        vec![8, 10, 0, 0, 0, 1, 0, 0, 0, 2, 4, 2],
+        vec![5, 10, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0],
+    ]);
+    (any::<[bool; 2]>(), any::<[u8; 12]>(), any::<u8>(), options, vec(any::<u8>(), 0..40)).prop_map(
+        |([is_v6, is_tcp], numbers, flags, options, data)| {
+            let rest = match is_tcp {
+                true => {
+                    let offset = 5 + options.len() as u8 / 4;
+                    [numbers.as_slice(), &[offset << 4, flags, 1, 0, 0, 0, 0, 0], &options, &data].concat()
+                }
+                false => {
+                    let length = (8 + data.len() as u16).to_be_bytes();
+                    [&numbers[..4], &length, &[0, 0], &data].concat()
+                }
+            };
+            let protocol = if is_tcp { 6 } else { 17 };
+            let length = rest.len() as u16;
+            let header = match is_v6 {
+                true => [&[0x60, 0, 0, 0], &length.to_be_bytes()[..], &[protocol, 64], &[0; 32]].concat(),
+                false => {
+                    let total = (20 + length).to_be_bytes();
+                    [&[0x45, 0], &total[..], &[0, 0, 0, 0, 64, protocol, 0, 0], &[127, 0, 0, 1, 127, 0, 0, 1]].concat()
+                }
+            };
+            [header, rest].concat()
+        },
+    )
+}
+
+/// As it was captured, and as if it had been cut.
+fn read_packet(bytes: &[u8], cut_off: u32) {
+    if let Ok((_, inner)) = packet::ethernet(bytes) {
+        assert!(inner.len() + 14 <= bytes.len() && bytes.ends_with(inner));
+        let _ = packet::ip(inner, inner.len() as u32);
+    }
+    for whole in [bytes.len() as u32, (bytes.len() as u32).saturating_add(cut_off)] {
+        let Ok(Some(header)) = packet::ip(bytes, whole) else { continue };
+        assert!(bytes.len() >= 28 && header.length <= whole.max(65_575), "{header:?}");
+        assert!(header.transport == Transport::Tcp || header.options.is_empty() && header.flags.0 == 0);
+    }
+}
+
+/// Where the memory of a program begins in these tests.
+const BEGIN: u64 = 4096;
+
+/// Words for a call: anything, or an address in the memory, or a small number.
+fn words() -> impl Strategy<Value = [u64; 6]> {
+    proptest::array::uniform6(prop_oneof![any::<u64>(), BEGIN..BEGIN + 200, 0..70_u64])
+}
+
+fn read_call(call: &syscall::Call, words: [u64; 6], returned: i64, bytes: &[u8]) {
+    let memory = |at: u64, into: &mut [u8]| {
+        let from = at.checked_sub(BEGIN).and_then(|from| bytes.get(usize::try_from(from).ok()?..)).unwrap_or_default();
+        let length = from.len().min(into.len());
+        into[..length].copy_from_slice(&from[..length]);
+        length
+    };
+    let mut texts = call.enter(words, &memory);
+    call.answer(&mut texts, words, returned, &memory);
+    for text in texts.iter().flatten() {
+        assert!(text.len() < 64 * 1024, "{}: {} bytes of text", call.name, text.len());
+        assert!(!harmless(text.as_bytes()).chars().any(char::is_control));
+    }
+    let _ = call.is_of_interest(words, &memory, |fd| fd & 1 == 0);
+    let _ = call.pair(words, &memory);
+    let _ = syscall::fcntl_copies(words);
 }
 
 fn read_netlink(bytes: &[u8]) {
@@ -131,6 +205,8 @@ proptest! {
         read_netlink(&bytes);
         read_sockets(&bytes);
         read_recording(&bytes);
+        read_packet(&bytes, 1000);
+        let _ = sockaddr::address(&bytes);
         assert!(serde_json::from_slice::<Event>(&bytes).is_err());
     }
 
@@ -147,6 +223,42 @@ proptest! {
         let (inet, unix) = (inet_diag::socket(Protocol::Tcp, &message), unix_diag::socket(&message));
         assert!(inet.is_ok() || unix.is_ok(), "{inet:?}, {unix:?}");
         read_sockets(&changed(message, &changes).0);
+    }
+
+    #[test]
+    fn a_packet_with_changed_or_missing_bytes_is_read_or_refused(
+        packet in ip_packet(), changes in changes(), cut in any::<Index>(), more in any::<u32>(),
+    ) {
+        let whole = packet.len() as u32;
+        assert!(matches!(packet::ip(&packet, whole), Ok(Some(_))), "{packet:?}");
+        read_packet(&packet[..cut.index(packet.len() + 1)], more);
+        let changed = changed(packet, &changes).0;
+        read_packet(&changed, more);
+        read_packet(&[&[0; 12], [8, 0].as_slice(), &changed].concat(), more);
+    }
+
+    #[test]
+    fn whatever_the_words_of_a_call_are_and_wherever_they_lead_it_is_shown(
+        which in any::<Index>(), words in words(), returned in any::<i64>(), memory in vec(any::<u8>(), 0..200),
+    ) {
+        let numbers = syscall::numbers();
+        let call = syscall::find(*which.get(&numbers)).unwrap();
+        for returned in [returned, returned % 300, 0, -1, i64::MIN] {
+            read_call(call, words, returned, &memory);
+        }
+        let _ = sockaddr::address(&memory);
+    }
+
+    #[test]
+    fn an_address_with_any_family_and_length_is_read_or_refused(
+        family in select(vec![0_u16, 1, 2, 10, 16]), rest in vec(any::<u8>(), 0..130),
+    ) {
+        let bytes = [family.to_ne_bytes().as_slice(), &rest].concat();
+        match sockaddr::address(&bytes) {
+            Ok(sockaddr::Address::Family(other)) => assert!(other == family && ![1, 2, 10].contains(&family)),
+            Ok(sockaddr::Address::End(end)) => assert_eq!(end.port().is_some(), family != 1),
+            Err(_) => assert!(family != 1 && rest.len() < 22),
+        }
     }
 }
 

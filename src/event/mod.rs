@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 pub use call::{Call, Descriptor, Named, Outcome};
 pub use segment::{Flags, Segment, SegmentOption, Transport};
-pub use socket::{Endpoint, Owner, Protocol, Socket, State, Timer, TimerKind};
+pub use socket::{Endpoint, Owner, Protocol, Socket, State, Timer, TimerKind, canonical};
 
 /// Something that was observed or, where it says so, inferred from what was observed.
 #[derive(Clone, PartialEq, Debug, Serialize)]

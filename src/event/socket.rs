@@ -131,6 +131,27 @@ impl Endpoint {
             Self::Path(_) | Self::Unnamed => None,
         }
     }
+
+    /// The end by which it is known to others: see [`canonical`].
+    pub fn canonical(&self) -> Self {
+        match self {
+            Self::Inet(address) => Self::Inet(canonical(*address)),
+            other => other.clone(),
+        }
+    }
+
+    /// Whether both are the same end, though one may be written as IPv4 and the other as an IPv6 socket has it.
+    pub fn is_same_as(&self, other: &Self) -> bool {
+        self.canonical() == other.canonical()
+    }
+}
+
+/// An IPv4 address as such, where an IPv6 socket has it as `::ffff:127.0.0.1`: its segments carry it as such, too.
+pub fn canonical(address: SocketAddr) -> SocketAddr {
+    match address.ip().to_canonical() {
+        ip if ip == address.ip() => address,
+        ip => SocketAddr::new(ip, address.port()),
+    }
 }
 
 impl Display for Endpoint {
@@ -240,6 +261,18 @@ pub struct Owner {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_ipv4_address_is_the_same_end_in_an_ipv6_socket_and_no_other_is() {
+        let end = |text: &str| Endpoint::Inet(text.parse().unwrap());
+        assert!(end("[::ffff:127.0.0.1]:7002").is_same_as(&end("127.0.0.1:7002")));
+        assert_eq!(end("[::ffff:127.0.0.1]:7002").canonical().to_string(), "127.0.0.1:7002");
+        for other in ["127.0.0.1:7003", "[::127.0.0.1]:7002", "[::1]:7002"] {
+            assert!(!end("127.0.0.1:7002").is_same_as(&end(other)), "{other}");
+        }
+        let path = Endpoint::Path("[::ffff:127.0.0.1]:7002".into());
+        assert!(path.is_same_as(&path) && !path.is_same_as(&end("127.0.0.1:7002")));
+    }
 
     #[test]
     fn every_state_has_the_number_that_the_kernel_gives_it() {

@@ -15,7 +15,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::event::{Call, Endpoint, Event, Protocol, Seen, Segment, Socket, State, Transition, Transport, What, Who};
+use crate::event::{
+    self, Call, Endpoint, Event, Protocol, Seen, Segment, Socket, State, Transition, Transport, What, Who,
+};
 use end::End;
 use listeners::Listeners;
 use receipt::{Move, Place};
@@ -162,7 +164,7 @@ impl Infer {
     }
 
     fn follow(&mut self, segment: &Segment, place: Place) {
-        let (from, to) = (canonical_address(segment.from), canonical_address(segment.to));
+        let (from, to) = (event::canonical(segment.from), event::canonical(segment.to));
         if segment.transport != Transport::Tcp || from == to {
             return;
         }
@@ -368,16 +370,12 @@ fn ends_of(socket: &Socket) -> Option<Ends> {
     (socket.protocol == Protocol::Tcp && ends.1.port() != 0 && ends.0 != ends.1).then_some(ends)
 }
 
+/// An IPv4 client of an IPv6 socket has an IPv6 address in the kernel's table, and an IPv4 address in its segments.
 fn canonical(end: &Endpoint) -> Option<SocketAddr> {
     match end {
-        Endpoint::Inet(address) => Some(canonical_address(*address)),
+        Endpoint::Inet(address) => Some(event::canonical(*address)),
         Endpoint::Path(_) | Endpoint::Unnamed => None,
     }
-}
-
-/// An IPv4 client of an IPv6 socket has an IPv6 address in the kernel's table, and an IPv4 address in its segments.
-fn canonical_address(address: SocketAddr) -> SocketAddr {
-    SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
 #[cfg(test)]

@@ -50,6 +50,9 @@ pub struct Observation {
     waiting: BTreeMap<(Duration, u64), Event>,
     arrivals: u64,
     infer: Infer,
+    /// Every segment before this time has been taken in.
+    delivered: Duration,
+    told_until: Duration,
     started: Instant,
     is_quiet: bool,
 }
@@ -102,6 +105,8 @@ impl Observation {
             waiting: BTreeMap::new(),
             arrivals: 0,
             infer: Infer::new(CONFIRMATION),
+            delivered: Duration::ZERO,
+            told_until: Duration::ZERO,
             started,
             is_quiet: true,
         })
@@ -112,6 +117,7 @@ impl Observation {
         let (to_us, captured) = sync_channel(WAITING);
         self.segments = Some(Segments::start(interface, port, self.started, to_us).map_err(refused)?);
         self.captured = captured;
+        self.delivered = Duration::ZERO;
         Ok(())
     }
 
@@ -162,6 +168,8 @@ impl Observation {
                 }
             }
         }
+        // Asked before the channel is emptied: what is sent meanwhile may be older than what is asked for afterwards.
+        self.delivered = self.segments.as_ref().map_or(Duration::MAX, Segments::delivered_until);
         for _ in 0..WAITING {
             let Ok(event) = self.captured.try_recv() else { break };
             self.add(event);
@@ -198,14 +206,19 @@ impl Observation {
         Ok(())
     }
 
+    /// Up to when all events have come out of [`due`](Self::due).
+    pub fn told_until(&self) -> Duration {
+        self.told_until
+    }
+
     /// The events that no lens can add anything before any more, in order.
     pub fn due(&mut self) -> Vec<Event> {
-        let delivered = self.segments.as_ref().map_or(Duration::MAX, Segments::delivered_until);
-        let until = self.now().saturating_sub(PATIENCE).min(delivered);
+        let until = self.now().saturating_sub(PATIENCE).min(self.delivered);
         let later = self.waiting.split_off(&(until, u64::MAX));
         for event in std::mem::replace(&mut self.waiting, later).into_values() {
             self.infer.feed(event);
         }
+        self.told_until = until.saturating_sub(CONFIRMATION);
         self.infer.take(until)
     }
 

@@ -11,6 +11,7 @@ use textwrap::core::display_width;
 
 use crate::event::{
     Call, Descriptor, Endpoint, Event, Outcome, Protocol, Segment, Socket, State, Transition, Transport, What, Who,
+    canonical,
 };
 use crate::view::paint::{CLIENT, Page, QUIET, SERVER, STRONG, WIRE, harmless, in_style};
 use crate::view::{describe, notation};
@@ -25,6 +26,9 @@ const LEAST_MARGIN: usize = 15;
 const WIRE_WIDTH: std::ops::RangeInclusive<usize> = 40..=58;
 /// A call that returns later than this has a row of its own for its return.
 const LATE: Duration = Duration::from_millis(10);
+/// Calls that make the kernel send, and do not wait for what the other side answers: their returns tell nothing new.
+const SENDING: [&str; 9] =
+    ["write", "writev", "send", "sendto", "sendmsg", "sendmmsg", "sendfile", "close", "shutdown"];
 
 const LEGEND: [&str; 2] = [
     "● the kernel's table showed this state   ○ it follows from the segments",
@@ -94,11 +98,6 @@ impl Connection {
     }
 }
 
-/// An IPv4 address as such, also where a socket for both versions has it.
-fn canonical(address: SocketAddr) -> SocketAddr {
-    SocketAddr::new(address.ip().to_canonical(), address.port())
-}
-
 fn connections(events: &[Event], server_port: Option<u16>) -> Vec<Connection> {
     let mut seen = HashSet::new();
     let mut connections = Vec::new();
@@ -152,7 +151,14 @@ struct Ladder {
     rows: Vec<Row>,
     /// The state that each side began in, and the program behind it.
     begins: [Option<State>; 2],
-    names: [Option<String>; 2],
+    names: [Option<Name>; 2],
+}
+
+/// The program that a side is named after.
+struct Name {
+    /// Its role or, where a sample showed it first, its own name.
+    text: String,
+    pid: u32,
 }
 
 impl Ladder {
@@ -226,49 +232,58 @@ impl Ladder {
 
     fn add_entry(&mut self, calls: &Calls, event: &Event, call: &Call) {
         let Some(known) = calls.by_id.get(&call.id) else { return };
-        self.name_by_program(known.side, &event.who);
+        let by = self.name_by_program(known.side, &event.who);
         match known.returned {
             // What it is called on is another socket: the row belongs where this connection comes in.
             Some(_) if known.is_late && known.is_made => {}
             Some(returned) if !known.is_late => {
                 let (text, rest) = calls.text(returned);
-                self.add(event.at, Middle::Call { of: known.side, text, rest });
+                self.add(event.at, Middle::Call { of: known.side, text: by + &text, rest });
             }
             _ => {
                 let (text, _) = calls.text(call);
-                self.add(event.at, Middle::Call { of: known.side, text, rest: " …".into() });
+                self.add(event.at, Middle::Call { of: known.side, text: by + &text, rest: " …".into() });
             }
         }
     }
 
     fn add_return(&mut self, calls: &Calls, event: &Event, call: &Call) {
         let Some(known) = calls.by_id.get(&call.id) else { return };
-        self.name_by_program(known.side, &event.who);
+        let by = self.name_by_program(known.side, &event.who);
         if known.is_late || !known.has_entry {
             let after = call.outcome.as_ref().map(|outcome| describe::span(event.at.saturating_sub(outcome.entered)));
             let after = after.map(|after| format!(" after {after}")).unwrap_or_default();
             let (text, rest) = calls.text(call);
-            let (text, rest) = (format!("… {text}"), format!("{rest}{after}"));
+            let (text, rest) = (format!("{by}… {text}"), format!("{rest}{after}"));
             self.add(event.at, Middle::Call { of: known.side, text, rest });
         }
     }
 
-    fn name_by_program(&mut self, side: Side, who: &Who) {
-        if let Who::Program { role, pid } = who {
-            self.names[side as usize].get_or_insert_with(|| format!("{} {pid}", harmless(role.as_bytes())));
+    /// What to put before a call of this program: nothing where the side is named after it, otherwise its role.
+    fn name_by_program(&mut self, side: Side, who: &Who) -> String {
+        let Who::Program { role, pid } = who else { return String::new() };
+        let role = harmless(role.as_bytes());
+        let name = self.names[side as usize].get_or_insert_with(|| Name { text: role.clone(), pid: *pid });
+        if name.pid == *pid {
+            return String::new();
         }
+        let within = role.strip_prefix(&name.text).and_then(|rest| rest.strip_prefix('/'));
+        format!("{}: ", within.unwrap_or(&role))
     }
 
     fn name_by_socket(&mut self, side: Side, socket: &Socket) {
         if let Some(owner) = socket.owners.first() {
-            let name = || format!("{} {}", harmless(owner.name.as_bytes()), owner.pid);
+            let name = || Name { text: harmless(owner.name.as_bytes()), pid: owner.pid };
             self.names[side as usize].get_or_insert_with(name);
         }
     }
 
     /// Who is where, and in which state.
     fn header(&self, connection: &Connection, frame: &Frame) -> Vec<String> {
-        let name = |side: Side, otherwise: &str| self.names[side as usize].clone().unwrap_or_else(|| otherwise.into());
+        let name = |side: Side, otherwise: &str| match &self.names[side as usize] {
+            Some(Name { text, pid }) => format!("{text} {pid}"),
+            None => otherwise.into(),
+        };
         let (client, server) = (name(Side::Client, "client"), name(Side::Server, "server"));
         let left = format!("{client}  {}", connection.client);
         let right = format!("{server}  {}", connection.server);
@@ -350,13 +365,23 @@ impl<'a> Calls<'a> {
         }
     }
 
-    /// Which of them returned late.
+    /// Which of them returned late: after a while, or after something came that they may have waited for. The row of
+    /// such a call's entry must not tell what was not known by then.
     fn judge(&mut self, events: &[Event]) {
+        let sent = |event: &Event| {
+            let segment = tcp_segment(event)?;
+            Some((event.at, self.connection.side(segment.from, segment.to)?))
+        };
+        let segments: Vec<(Duration, Side)> = events.iter().filter_map(sent).collect();
         for event in events {
             let What::Returned(call) = &event.what else { continue };
             let entered = call.outcome.as_ref().map(|outcome| outcome.entered);
             if let (Some(known), Some(entered)) = (self.by_id.get_mut(&call.id), entered) {
-                known.is_late = event.at.saturating_sub(entered) > LATE;
+                let first = segments.partition_point(|(at, _)| *at <= entered);
+                let during = segments[first..].iter().take_while(|(at, _)| *at < event.at);
+                let has_come = || during.into_iter().any(|(_, from)| known.is_made || *from != known.side);
+                let waits = !SENDING.contains(&call.name.as_str());
+                known.is_late = event.at.saturating_sub(entered) > LATE || waits && has_come();
             }
         }
     }
@@ -463,7 +488,8 @@ impl Frame {
             Side::Server => (right + 2).min(self.width - display_width(&text)),
         };
         let end = begin + display_width(&text);
-        for column in [left, right].into_iter().filter(|column| *column < begin || *column >= end) {
+        // A lifeline that it would touch is covered, too.
+        for column in [left, right].into_iter().filter(|column| *column + 1 < begin || *column > end) {
             line.put(column, "│", QUIET);
         }
         line.put(begin, &text, style);
@@ -512,7 +538,7 @@ fn fit(text: &str, room: usize) -> String {
         }
         fitting.push(character);
     }
-    fitting.truncate(fitting.trim_end().len());
+    fitting.truncate(fitting.trim_end_matches([' ', '…']).len());
     fitting.push('…');
     fitting
 }

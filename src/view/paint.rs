@@ -42,14 +42,29 @@ pub fn harmless(bytes: &[u8]) -> String {
     for character in String::from_utf8_lossy(bytes).chars() {
         match character {
             '\t' => shown.push_str("    "),
-            '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' => {
-                shown.extend(character.escape_unicode());
-            }
+            _ if is_invisible(character) => shown.extend(character.escape_unicode()),
             _ if character.is_control() => shown.extend(character.escape_default()),
             _ => shown.push(character),
         }
     }
     shown
+}
+
+/// Characters that show nothing of themselves, and change what is around them or how it is read: soft hyphens, marks of
+/// direction, joiners, annotations, tags.
+fn is_invisible(character: char) -> bool {
+    matches!(
+        character,
+        '\u{ad}'
+            | '\u{61c}'
+            | '\u{180e}'
+            | '\u{200b}'..='\u{200f}'
+            | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}'
+            | '\u{feff}'
+            | '\u{fff9}'..='\u{fffb}'
+            | '\u{e0000}'..='\u{e007f}'
+    )
 }
 
 /// Standard output or error, with or without colours (NO_COLOR, CLICOLOR_FORCE, or whether it is a terminal).
@@ -174,6 +189,18 @@ mod tests {
     #[test]
     fn text_that_would_run_backwards_becomes_visible() {
         assert_eq!(harmless("\u{202e}x".as_bytes()), "\\u{202e}x");
+    }
+
+    #[test]
+    fn what_shows_nothing_of_itself_becomes_visible() {
+        let ends = ["\u{ad}", "\u{61c}", "\u{180e}", "\u{200b}", "\u{2069}", "\u{feff}", "\u{fff9}", "\u{fffb}"];
+        for text in ends.into_iter().chain(["\u{e0000}", "\u{e0041}", "\u{e007f}"]) {
+            let shown = harmless(format!("a{text}b").as_bytes());
+            assert!(shown.starts_with("a\\u{") && shown.ends_with("}b") && shown.is_ascii(), "{shown:?}");
+        }
+        for text in ["\u{ac}", "\u{ae}", "\u{61b}", "\u{fffc}", "\u{fffd}", "\u{e0080}"] {
+            assert_eq!(harmless(text.as_bytes()), text);
+        }
     }
 
     #[test]

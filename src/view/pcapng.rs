@@ -9,7 +9,7 @@ use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::time::{Duration, UNIX_EPOCH};
 
-use crate::event::{Call, Endpoint, Event, Named, Segment, Transport, What, Who};
+use crate::event::{Call, Endpoint, Event, Named, Segment, Transport, What, Who, canonical};
 use crate::record::Header;
 use crate::view::notation;
 use crate::view::paint::harmless;
@@ -343,7 +343,7 @@ impl Sending {
 
 /// Whether both are the same end. A dual-stack socket calls an IPv4 address `::ffff:127.0.0.1`.
 fn is_same(one: SocketAddr, other: SocketAddr) -> bool {
-    one.port() == other.port() && one.ip().to_canonical() == other.ip().to_canonical()
+    canonical(one) == canonical(other)
 }
 
 /// Whether the text has this number, and not only as a part of a longer one.

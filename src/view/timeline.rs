@@ -10,8 +10,10 @@ use crate::explain::Topic;
 use crate::view::paint::{KERNEL, OWN, Page, QUIET, STRONG, WIRE, harmless, in_style, of_role};
 use crate::view::{describe, notation};
 
-/// Where the text of an event begins: behind the time and the owner.
-const INDENT: usize = 24;
+/// A call that returns later than this has a line of its own for its return, whatever comes in between.
+const LATE: Duration = Duration::from_millis(100);
+/// How wide an owner is, and the blanks around it.
+const OWNER: usize = 16;
 /// More changes than this in one sample are counted, not listed.
 const CROWD: usize = 24;
 
@@ -92,7 +94,7 @@ impl Timeline {
                 self.entered = Some((event.clone(), call.clone()));
                 return Ok(());
             }
-            What::Returned(call) if self.entered.as_ref().is_some_and(|(_, entered)| entered.id == call.id) => {
+            What::Returned(call) if self.comes_next(event.at, call) => {
                 let entered = self.entered.take().map_or(event.at, |(event, _)| event.at);
                 return self.print_line(&Event { at: entered, ..event.clone() }, &returned(call));
             }
@@ -112,6 +114,22 @@ impl Timeline {
     /// How many events were printed by now.
     pub fn printed(&self) -> u64 {
         self.printed
+    }
+
+    /// Whether this is the return of the call whose entry is not printed yet, and came soon after it.
+    fn comes_next(&self, at: Duration, call: &Call) -> bool {
+        let is_it = |(entry, entered): &(Event, Call)| entered.id == call.id && at.saturating_sub(entry.at) <= LATE;
+        self.entered.as_ref().is_some_and(is_it)
+    }
+
+    /// Prints the entry of a call that still waits, when all that happened until then is printed.
+    ///
+    /// The same lines come out as when the events are printed without a pause.
+    pub fn show_waiting(&mut self, until: Duration) -> io::Result<()> {
+        match &self.entered {
+            Some((entry, _)) if until.saturating_sub(entry.at) > LATE => self.show_entered(),
+            _ => Ok(()),
+        }
     }
 
     /// Prints the entry of a call that has not returned by now.
@@ -136,13 +154,20 @@ impl Timeline {
         let owner = format!("{label:<14}");
         // Spares the page to take it out again, which is worth it for a flood of segments.
         let owner = if self.page.is_in_colour() { in_style(style, &owner) } else { owner };
-        self.page.line(&format!("{time} {owner} {text}"), INDENT)
+        let indent = self.indent();
+        self.page.line(&format!("{time} {owner} {text}"), indent)
     }
 
     fn explain(&mut self, topic: Topic) -> io::Result<()> {
-        let margin = " ".repeat(self.page.width().map_or(INDENT, |width| INDENT.min(width / 4)));
+        let indent = self.indent();
+        let margin = " ".repeat(self.page.width().map_or(indent, |width| indent.min(width / 4)));
         let text = format!("{margin}{}: {}", topic.name(), topic.sentence());
-        self.page.line(&in_style(QUIET, &text), INDENT)
+        self.page.line(&in_style(QUIET, &text), indent)
+    }
+
+    /// Where the text of an event begins: behind the time and the owner.
+    fn indent(&self) -> usize {
+        self.decimals + 5 + OWNER
     }
 
     fn text(&self, what: &What) -> String {

@@ -3,7 +3,9 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::event::{Call, Endpoint, Event, Named, Outcome, Segment, Socket, State, Transition, Transport, What, Who};
+use crate::event::{
+    Call, Endpoint, Event, Named, Outcome, Segment, Socket, State, Transition, Transport, What, Who, canonical,
+};
 use crate::view::describe::span;
 
 /// What is known of a run.
@@ -105,15 +107,14 @@ impl Account {
     }
 
     fn between(&mut self, one: SocketAddr, other: SocketAddr) -> Option<(&mut Connection, Side)> {
-        let found = self.connections.iter_mut().rev().find_map(|connection| {
-            let side = match (connection.client == one, connection.server == one) {
-                (true, _) if connection.server == other => Side::Client,
-                (_, true) if connection.client == other => Side::Server,
+        self.connections.iter_mut().rev().find_map(|connection| {
+            let side = match (canonical(connection.client), canonical(connection.server)) {
+                ends if ends == (canonical(one), canonical(other)) => Side::Client,
+                ends if ends == (canonical(other), canonical(one)) => Side::Server,
                 _ => return None,
             };
             Some((connection, side))
-        });
-        found
+        })
     }
 
     fn segment(&mut self, at: Duration, segment: &Segment) {
@@ -289,5 +290,81 @@ fn counted(segments: u32) -> String {
     match segments {
         1 => "1 segment".into(),
         more => format!("{more} segments"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{Descriptor, Flags, Protocol};
+
+    const CLIENT: &str = "127.0.0.1:51234";
+    const SERVER: &str = "127.0.0.1:7002";
+
+    fn event(micros: u64, who: Who, what: What) -> Event {
+        Event { at: Duration::from_micros(micros), who, what }
+    }
+
+    fn segment(micros: u64, from: &str, to: &str, flags: u8) -> Event {
+        let segment = Segment {
+            transport: Transport::Tcp,
+            from: from.parse().unwrap(),
+            to: to.parse().unwrap(),
+            flags: Flags(flags),
+            seq: 0,
+            ack: 0,
+            relative_seq: 0,
+            relative_ack: 0,
+            length: 0,
+            window: 0,
+            window_scale: None,
+            options: Vec::new(),
+            retransmitted: false,
+            packet: Vec::new(),
+            packet_length: 40,
+        };
+        event(micros, Who::Wire, What::Segment(Box::new(segment)))
+    }
+
+    fn end(text: &str) -> Endpoint {
+        Endpoint::Inet(text.parse().unwrap())
+    }
+
+    fn handshake() -> [Event; 3] {
+        [segment(10, CLIENT, SERVER, 2), segment(20, SERVER, CLIENT, 18), segment(30, CLIENT, SERVER, 16)]
+    }
+
+    #[test]
+    fn what_a_dual_stack_socket_does_belongs_to_the_connection_of_its_ipv4_segments() {
+        let (local, remote) = (end("[::ffff:127.0.0.1]:7002"), end("[::ffff:127.0.0.1]:51234"));
+        let names = Named::Connected { protocol: Protocol::Tcp, local, remote, accepted: true };
+        let connected = Descriptor { fd: 4, names };
+        let who = Who::Program { role: "server".into(), pid: 812 };
+        let call = |name: &str, on: Option<Descriptor>, value: i64, made: Option<Descriptor>| {
+            let outcome = Some(Outcome { entered: Duration::ZERO, value, error: None, made });
+            What::Returned(Call { id: 1, name: name.into(), arguments: Vec::new(), on, outcome })
+        };
+        let mut account = Account::default();
+        handshake().iter().for_each(|event| account.add(event));
+        account.add(&event(40, who.clone(), call("accept4", None, 4, Some(connected.clone()))));
+        account.add(&event(50, who, call("read", Some(connected), 6, None)));
+        let [connection] = &account.connections[..] else { panic!("{:?}", account.connections) };
+        assert_eq!(connection.client.to_string(), CLIENT);
+        assert_eq!(connection.accepted.as_ref().map(|(at, _)| at.as_micros()), Some(40));
+        assert_eq!(connection.read, [0, 6]);
+    }
+
+    #[test]
+    fn an_end_whose_last_state_is_inferred_to_be_closed_is_gone() {
+        let mut account = Account::default();
+        handshake().iter().for_each(|event| account.add(event));
+        let moved = |before, after| {
+            let because = "the ACK of its FIN".into();
+            What::Moved(Transition { local: end(SERVER), remote: end(CLIENT), before, after, because, seen: None })
+        };
+        account.add(&event(40, Who::Kernel, moved(State::CloseWait, State::LastAck)));
+        assert_eq!(account.connections[0].last_seen, [None, None], "no sample showed it");
+        account.add(&event(50, Who::Kernel, moved(State::LastAck, State::Closed)));
+        assert_eq!(account.connections[0].last_seen, [None, Some(State::Closed)]);
     }
 }

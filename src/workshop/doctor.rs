@@ -41,6 +41,12 @@ const TOOLS: &[Tool] = &[
         packages: ["iproute2", "iproute", "iproute2", "iproute2", "iproute2"],
     },
     Tool { name: "tcpdump", purpose: "the segments on the wire (needs root)", needed: false, packages: ["tcpdump"; 5] },
+    Tool {
+        name: "tshark",
+        purpose: "opens what --pcapng writes, as Wireshark does with windows",
+        needed: false,
+        packages: ["tshark", "wireshark-cli", "wireshark-cli", "tshark", "wireshark"],
+    },
     Tool { name: "strace", purpose: "the system calls of a program", needed: false, packages: ["strace"; 5] },
     Tool {
         name: "nc",

@@ -8,6 +8,7 @@ pub mod diff;
 pub mod doctor;
 pub mod guard;
 pub mod labs;
+pub mod ladders;
 pub mod lines;
 pub mod outputs;
 pub mod program;

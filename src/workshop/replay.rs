@@ -12,6 +12,7 @@ use crate::sys::with_name;
 use crate::view::paint::{Page, QUIET, STRONG, harmless, in_style};
 use crate::view::timeline::Timeline;
 use crate::workshop::Problem;
+use crate::workshop::ladders::Ladders;
 use crate::workshop::outputs::{OutputOptions, Outputs, shown};
 
 /// What is to be replayed, and as what.
@@ -21,6 +22,8 @@ pub struct Options {
     pub file: PathBuf,
     /// Whether the timeline is printed.
     pub timeline: bool,
+    /// Whether the ladders are printed at the end.
+    pub ladder: bool,
     /// What else it is written to.
     pub outputs: OutputOptions,
 }
@@ -35,6 +38,7 @@ pub fn replay(options: &Options) -> Result<ExitCode, Problem> {
     if let Some(timeline) = &mut timeline {
         print_header(timeline.page(), reader.header())?;
     }
+    let mut ladders = options.ladder.then(Ladders::default);
     let end = reader.try_for_each(|event| {
         let event = event.map_err(fault)?;
         if port.is_none() {
@@ -45,12 +49,23 @@ pub fn replay(options: &Options) -> Result<ExitCode, Problem> {
         if let Some(timeline) = &mut timeline {
             timeline.print(&event)?;
         }
+        ladders.iter_mut().for_each(|ladders| ladders.event(&event));
         outputs.event(&event)
     });
     let remarks = outputs.finish()?;
+    if let Some(timeline) = &mut timeline {
+        timeline.show_entered()?;
+        timeline.page().flush()?;
+    }
+    if let Some(ladders) = &ladders {
+        let mut page = Page::stdout();
+        if options.timeline {
+            page.gap()?;
+        }
+        ladders.print(&mut page, port)?;
+    }
     match &mut timeline {
         Some(timeline) => {
-            timeline.show_entered()?;
             remarks.iter().try_for_each(|remark| timeline.page().line(remark, 2))?;
             timeline.page().flush()?;
         }

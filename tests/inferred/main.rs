@@ -1,22 +1,23 @@
 //! What is inferred from the segments, held against what the kernel itself reports of each change of state.
 #![allow(clippy::unwrap_used, reason = "a failed expectation is what a test is for")]
 
-mod capture;
 mod kernel;
 mod scenes;
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::sync_channel;
 use std::time::{Duration, Instant};
 
 use socklab::event::{Endpoint, Event, Segment, State, Transition, What};
 use socklab::lens::follow::Follower;
 use socklab::lens::infer::Infer;
+use socklab::lens::segments::{Ended, Segments};
 use socklab::lens::table::{Subject, Tables};
+use socklab::sys::clock;
 use testkit::namespace;
 
-use capture::Capture;
 use kernel::{Change, Tracer, Tracing};
 
 type Ends = (SocketAddr, SocketAddr);
@@ -70,9 +71,10 @@ impl Report {
 /// The ports tell the tests apart that run at the same time: the tracepoint tells of all network namespaces.
 fn run(first: u16, with_samples: bool) -> Report {
     let started = Instant::now();
-    let (zero, _) = capture::clocks();
+    let zero = clock::monotonic_at(started);
     let tracer = Tracer::start(first..first + scenes::PORTS);
-    let capture = Capture::start(zero);
+    let (sender, captured) = sync_channel(1 << 20);
+    let capture = Segments::start("lo", None, started, sender).unwrap();
     let done = AtomicBool::new(false);
     let samples = std::thread::scope(|scope| {
         let sampler = scope.spawn(|| sample(started, with_samples, &done));
@@ -80,7 +82,9 @@ fn run(first: u16, with_samples: bool) -> Report {
         done.store(true, Ordering::Relaxed);
         sampler.join().unwrap()
     });
-    let segments = capture.finish();
+    let Ended { statistics, rest, error } = capture.stop();
+    assert!(error.is_none() && statistics.dropped + statistics.lost == 0, "{error:?} {statistics:?}");
+    let segments: Vec<Event> = captured.try_iter().chain(rest).collect();
     let changes = tracer.finish(zero);
     eprintln!("{} segments, {} samples, {} ends", segments.len(), samples.len(), changes.len());
 

@@ -165,15 +165,17 @@ fn a_connection_fits_into_80_columns() {
     let expected = r#"
           client 815  127.0.0.1:51234                 server 812  127.0.0.1:7003
                   CLOSED │                                      │ LISTEN
- 2.000100 connect(3<TCP>, 127.0.0.1:7003) = 0                   │
+ 2.000100 connect(3<TCP>, 127.0.0.1:7003) …                     │
  2.000200     ○ SYN-SENT ├── S  seq 0 win 512 <mss 65495,sack… →│
  2.000210                │←─ S. seq 0 ack 1 win 512 <mss 6549… ─┤ ○ SYN-RECEIVED
  2.000220  ● ESTABLISHED ├── .  ack 1 win 512 ─────────────────→│ ● ESTABLISHED
- 2.000400                │ … accept4(3<listen 127.0.0.1:7003>… = 4 after 2.000 s
- 2.000420                │                          read(4, "hello\n", 4096) = 6
+ 2.000300 … connect(3<TCP>, 127.0.0.1:7003) = 0 after 200 µs    │
+ 2.000400                │ … accept4(3<listen :7003>, NULL, N… = 4 after 2.000 s
+ 2.000420                │                                      │ read(4) …
  2.000500 write(3, "hello\n", 6) = 6                            │
  2.000510                ├── P. seq 1:7 ack 1 win 512 length 6 →│
  2.000520                │←─ .  ack 7 win 512 ──────────────────┤
+ 2.000540                │           … read(4, "hello\n", 4096) = 6 after 120 µs
  2.000550 read(3) …      │                                      │
  3.099990                │                                      │ close(4) = 0
  3.100000   ● CLOSE-WAIT │←─ F. seq 1 ack 7 win 512 ────────────┤ ○ FIN-WAIT-1
@@ -193,15 +195,17 @@ fn a_wider_page_gives_the_calls_and_the_segments_more_room() {
     let expected = r#"
           client 815  127.0.0.1:51234                                                         server 812  127.0.0.1:7003
                                  CLOSED │                                               │ LISTEN
- 2.000100 connect(3<TCP>, 127.0.0.1:7003) = 0                                           │
+ 2.000100 connect(3<TCP>, 127.0.0.1:7003) …                                             │
  2.000200                    ○ SYN-SENT ├── S  seq 0 win 512 <mss 65495,sackOK,ws 7> ──→│
  2.000210                               │←─ S. seq 0 ack 1 win 512 <mss 65495,sackOK,… ─┤ ○ SYN-RECEIVED
  2.000220                 ● ESTABLISHED ├── .  ack 1 win 512 ──────────────────────────→│ ● ESTABLISHED
- 2.000400                               │ … accept4(3<listen 127.0.0.1:7003>, NULL, NULL, SOCK_CLOEXE… = 4 after 2.000 s
- 2.000420                               │                                               │ read(4, "hello\n", 4096) = 6
+ 2.000300 … connect(3<TCP>, 127.0.0.1:7003) = 0 after 200 µs                            │
+ 2.000400                               │         … accept4(3<listen :7003>, NULL, NULL, SOCK_CLOEXEC) = 4 after 2.000 s
+ 2.000420                               │                                               │ read(4) …
  2.000500 write(3, "hello\n", 6) = 6    │                                               │
  2.000510                               ├── P. seq 1:7 ack 1 win 512 length 6 ─────────→│
  2.000520                               │←─ .  ack 7 win 512 ───────────────────────────┤
+ 2.000540                               │                                    … read(4, "hello\n", 4096) = 6 after 120 µs
  2.000550 read(3) …                     │                                               │
  3.099990                               │                                               │ close(4) = 0
  3.100000                  ● CLOSE-WAIT │←─ F. seq 1 ack 7 win 512 ─────────────────────┤ ○ FIN-WAIT-1
@@ -250,6 +254,60 @@ fn each_connection_has_a_ladder_of_its_own_with_its_own_calls_only() {
     assert!(first.contains("client 815  127.0.0.1:51234") && first.contains("write(3"), "{drawn}");
     assert!(!second.contains("write(3") && !second.contains("ESTABLISHED"), "{drawn}");
     assert_eq!(second.matches('→').count(), first.matches('→').count(), "{drawn}");
+}
+
+/// The same addresses as an IPv6 socket for both versions has them.
+fn dual_stack(event: &mut Event) {
+    let widen = |end: &mut Endpoint| {
+        if let Endpoint::Inet(SocketAddr::V4(address)) = end {
+            *end = Endpoint::Inet((address.ip().to_ipv6_mapped(), address.port()).into());
+        }
+    };
+    let (What::Called(call) | What::Returned(call)) = &mut event.what else { return };
+    let made = call.outcome.as_mut().and_then(|outcome| outcome.made.as_mut());
+    for descriptor in call.on.as_mut().into_iter().chain(made) {
+        if let Named::Connected { local, remote, .. } = &mut descriptor.names {
+            widen(local);
+            widen(remote);
+        }
+    }
+}
+
+#[test]
+fn calls_on_a_dual_stack_socket_stand_on_the_ladder_of_its_segments() {
+    let mut events = conversation();
+    events.iter_mut().for_each(dual_stack);
+    assert_eq!(drawn(&events, 120), drawn(&conversation(), 120));
+}
+
+#[test]
+fn a_call_of_another_process_than_the_side_is_named_after_says_whose_it_is() {
+    let mut events = conversation();
+    for event in &mut events {
+        let is_read = matches!(&event.what, What::Called(call) | What::Returned(call) if call.name == "read");
+        if let (true, Who::Program { role, pid: pid @ 812 }) = (is_read, &mut event.who) {
+            (*role, *pid) = ("server/child 1".into(), 816);
+        }
+    }
+    let drawn = drawn(&events, 120);
+    assert!(drawn.contains(" │ child 1: read(4) …\n"), "{drawn}");
+    assert!(drawn.contains(" child 1: … read(4, \"hello\\n\", 4096) = 6 after 120 µs\n"), "{drawn}");
+    assert!(drawn.contains(" │ close(4) = 0\n") && drawn.contains(" server 812  "), "{drawn}");
+}
+
+#[test]
+fn a_call_that_had_to_wait_tells_what_it_returned_when_it_did() {
+    let mut events = conversation();
+    let read = plain_call("read", connected(4, false), &["\"\"", "4096"], 0, None);
+    events.extend(call(7, false, [2_000_600, 2_000_601], read));
+    events.sort_by_key(|event| event.at);
+    let drawn = drawn(&events, 120);
+    let place = |text: &str| drawn.find(text).unwrap_or_else(|| panic!("{text} is not in\n{drawn}"));
+    assert!(place("connect(3<TCP>, 127.0.0.1:7003) …") < place("├── S  seq 0"));
+    assert!(place("├── .  ack 1 win 512") < place("… connect(3<TCP>, 127.0.0.1:7003) = 0"));
+    assert!(place("├── P. seq 1:7") < place("… read(4, \"hello\\n\", 4096) = 6"));
+    assert!(place("write(3, \"hello\\n\", 6) = 6") < place("├── P. seq 1:7"), "it waits for nobody");
+    assert!(drawn.contains(" read(4, \"\", 4096) = 0\n"), "nothing came meanwhile: {drawn}");
 }
 
 #[test]

@@ -92,7 +92,7 @@ impl<'a> Drawing<'a> {
     fn name(&self, process: usize, below: i32, height: i32) -> Markup {
         let (x, y) = (self.layout.bar(self.model, process) + BAR.0 / 2, 33 + below);
         let process = &self.model.processes[process];
-        let name = wrap(&[(Ink::Plain, &format!("{} {}", process.role, process.pid))], NAME, 1);
+        let name = wrap(&[(Ink::Plain, &name_in_head(process))], NAME, 1);
         html! {
             g class=(format!("lens-calls {}", shade(process))) {
                 path.flag d=(format!("M{x} {height}V{}h7", y - 4)) {}
@@ -352,6 +352,15 @@ impl<'a> Drawing<'a> {
             (hit(text - 4, row, self.widest(placed) + 8, placed.lines.len()))
             (lines(placed, class, text, row))
         }
+    }
+}
+
+/// A process's name in the head. Of a long one the end is left: that tells it from others.
+fn name_in_head(process: &Process) -> String {
+    let name = format!("{} {}", process.role, process.pid);
+    match name.chars().count().checked_sub(NAME) {
+        Some(over @ 1..) => std::iter::once('…').chain(name.chars().skip(over + 1)).collect(),
+        _ => name,
     }
 }
 

@@ -97,7 +97,8 @@ fn join(mut lines: Vec<Line>, mut after: Vec<Line>, columns: usize) -> Vec<Line>
 fn of_segment(segment: &Segment, columns: usize) -> Vec<Line> {
     let text = notation::segment(segment);
     let (flags, rest) = text.split_once(' ').unwrap_or((&text, ""));
-    let rest = format!(" {}", rest.trim_start());
+    // The length is not to be parted from its name.
+    let rest = format!(" {}", rest.trim_start()).replace("length ", "length\u{a0}");
     let lines = wrap(&[(Ink::Name, flags), (Ink::Plain, &rest)], columns, LINES);
     match rest.split_once(" <") {
         // Better all options below than half of them.
@@ -121,6 +122,7 @@ pub fn mark(what: &What) -> (String, String) {
         What::Forked { child, is_thread: false } => ("makes the process ", name_of(child)),
         What::Ended(End::Exited(code)) => ("ends ", format!("with exit code {code}")),
         What::Ended(End::Killed(signal)) => ("is ended by ", describe::signal(*signal)),
+        What::Signalled(signal) => ("gets ", describe::signal(*signal)),
         What::Accepted(_) => ("", "accepted".into()),
         What::Queued { socket, .. } => ("", format!("queue {}/{}", socket.receive_queue, socket.send_queue)),
         What::Lying(socket) => ("", describe::queues(socket).unwrap_or_else(|| "queues empty".into())),

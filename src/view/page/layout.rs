@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use crate::event::Endpoint;
 use crate::view::page::label;
 use crate::view::page::model::{Band, Item, Kind, Lane, Model, Part};
 use crate::view::page::side::Side;
@@ -30,7 +31,7 @@ const STATE: (i32, i32) = (18, 31);
 /// The height of a part of the picture that is not to be cut when printed: small, so that a page is filled with some.
 const PAGE: i32 = 150;
 /// The widths of a band, from wide to narrow, each for at most so many columns.
-const BANDS: [(usize, i32); 3] = [(3, 92), (6, 62), (usize::MAX, 18)];
+const BANDS: [(usize, i32); 3] = [(3, 96), (6, 62), (usize::MAX, 18)];
 /// How many characters a line may have: of a call, of a segment, and of a call where there are no segments.
 const COLUMNS: (usize, usize, usize) = (38, 40, 72);
 
@@ -236,8 +237,8 @@ fn placed(model: &Model) -> Vec<Vec<Placed>> {
 
 /// A segment on this row: its ends, and how far below the row's top its arrow begins and ends.
 struct Slope {
-    left: String,
-    right: String,
+    left: Endpoint,
+    right: Endpoint,
     at_left: i32,
     at_right: i32,
 }
@@ -250,7 +251,8 @@ pub fn tail(lines: usize) -> i32 {
 fn slopes(row: &[Placed], model: &Model) -> Vec<Slope> {
     let slope = |placed: &Placed| {
         let Kind::Segment(segment, sender) = &model.things[placed.item.thing].kind else { return None };
-        let (from, to, tail) = (segment.from.to_string(), segment.to.to_string(), tail(placed.lines.len()));
+        let [from, to] = [segment.from, segment.to].map(Endpoint::Inet);
+        let tail = tail(placed.lines.len());
         Some(match sender {
             Side::Left => Slope { left: from, right: to, at_left: tail, at_right: tail + SLANT },
             Side::Right => Slope { left: to, right: from, at_left: tail + SLANT, at_right: tail },
@@ -265,10 +267,9 @@ fn below(placed: &Placed, model: &Model, slopes: &[Slope]) -> i32 {
         return 0;
     };
     let band = &model.bands[band];
-    let (local, remote) = (band.local.to_string(), band.remote.to_string());
     let at = slopes.iter().find_map(|slope| match band.side {
-        Side::Left if slope.left == local && slope.right == remote => Some(slope.at_left),
-        Side::Right if slope.right == local && slope.left == remote => Some(slope.at_right),
+        Side::Left if slope.left.is_same_as(band.local) && slope.right.is_same_as(band.remote) => Some(slope.at_left),
+        Side::Right if slope.right.is_same_as(band.local) && slope.left.is_same_as(band.remote) => Some(slope.at_right),
         _ => None,
     });
     at.unwrap_or(TOP)

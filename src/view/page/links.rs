@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::event::{Call, Descriptor, Endpoint, Named, Segment, State, Transport};
+use crate::event::{Call, Descriptor, Endpoint, Named, Segment, State, Transport, canonical};
 use crate::view::page::model::{Interval, Kind, Model, Thing};
 
 /// Calls that hand bytes to a socket.
@@ -14,7 +14,8 @@ const RECEIVING: [&str; 6] = ["read", "readv", "recv", "recvfrom", "recvmsg", "r
 /// Calls after which a FIN or RST may go out.
 const ENDING: [&str; 4] = ["close", "shutdown", "close_range", "exit_group"];
 
-/// Both ends of a connection, from one side's view: its own end first.
+/// Both ends of a connection, from one side's view: its own end first. Canonical, so that a dual-stack socket and its
+/// segments have the same.
 type Ends = (SocketAddr, SocketAddr);
 
 /// For each thing the others that belong to it, by index, in order.
@@ -123,7 +124,7 @@ fn count_bytes(calls: &mut [OnConnection]) {
 fn ends_of(call: &Call) -> Option<Ends> {
     let made = call.outcome.as_ref().and_then(|outcome| outcome.made.as_ref());
     let ends = |descriptor: &Descriptor| match descriptor.names.ends()? {
-        (Endpoint::Inet(local), Endpoint::Inet(remote)) => Some((*local, *remote)),
+        (Endpoint::Inet(local), Endpoint::Inet(remote)) => Some((canonical(*local), canonical(*remote))),
         _ => None,
     };
     made.and_then(ends).or_else(|| ends(call.on.as_ref()?))
@@ -149,10 +150,15 @@ fn later_ends(model: &Model, index: usize, thing: &Thing, call: &Call) -> Option
 fn syn_within(model: &Model, thing: &Thing, call: &Call) -> Option<Ends> {
     model.things.iter().find_map(|other| match &other.kind {
         Kind::Segment(segment, _) if segment.flags.syn() && !segment.flags.ack() => {
-            (lasts_at(thing, other.at) && names(call, segment.to)).then_some((segment.from, segment.to))
+            (lasts_at(thing, other.at) && names(call, segment.to)).then(|| ends_of_segment(segment))
         }
         _ => None,
     })
+}
+
+/// Both ends of a segment, its sender's first.
+fn ends_of_segment(segment: &Segment) -> Ends {
+    (canonical(segment.from), canonical(segment.to))
 }
 
 fn lasts_at(thing: &Thing, at: Duration) -> bool {
@@ -162,7 +168,7 @@ fn lasts_at(thing: &Thing, at: Duration) -> bool {
 /// Whether the call's arguments name this address, in whichever notation.
 fn names(call: &Call, address: SocketAddr) -> bool {
     let text = call.arguments.join(" ");
-    let parts = [address.ip().to_string(), address.port().to_string()];
+    let parts = [address.ip().to_canonical().to_string(), address.port().to_string()];
     parts.iter().all(|part| text.contains(part))
 }
 
@@ -190,7 +196,8 @@ fn segments<'a>(model: &'a Model) -> Vec<Arrival<'a>> {
 /// The calls that sent a segment, and those that took what it brought.
 fn calls_of(arrival: &Arrival, calls: &[OnConnection]) -> Vec<usize> {
     let segment = arrival.segment;
-    let (from, to) = ((segment.from, segment.to), (segment.to, segment.from));
+    let from = ends_of_segment(segment);
+    let to = (from.1, from.0);
     let of = |ends: Ends| calls.iter().filter(move |call| call.ends == ends);
     let mut found = Vec::new();
     if segment.flags.syn() && !segment.flags.ack() {
@@ -224,7 +231,7 @@ fn calls_of(arrival: &Arrival, calls: &[OnConnection]) -> Vec<usize> {
 /// A datagram, the call that sent it, and the one that took it: mostly their sockets have no peer, only an address.
 fn join_datagrams(model: &Model, segments: &[Arrival], graph: &mut Graph) {
     for datagram in segments.iter().filter(|arrival| arrival.segment.transport == Transport::Udp) {
-        let (from, to) = (datagram.segment.from, datagram.segment.to);
+        let (from, to) = ends_of_segment(datagram.segment);
         let calls = || {
             model.things.iter().enumerate().filter_map(|(index, thing)| match &thing.kind {
                 Kind::Call(Interval { call, .. }) => Some((index, thing, *call)),
@@ -252,7 +259,9 @@ fn join_datagrams(model: &Model, segments: &[Arrival], graph: &mut Graph) {
 /// The address of the socket that a call is on.
 fn own_end(call: &Call) -> Option<SocketAddr> {
     match &call.on.as_ref()?.names {
-        Named::Bound(_, Endpoint::Inet(end)) | Named::Connected { local: Endpoint::Inet(end), .. } => Some(*end),
+        Named::Bound(_, Endpoint::Inet(end)) | Named::Connected { local: Endpoint::Inet(end), .. } => {
+            Some(canonical(*end))
+        }
         _ => None,
     }
 }
@@ -287,10 +296,8 @@ fn join_states(model: &Model, segments: &[Arrival], calls: &[OnConnection], grap
         let Kind::State(stay) = &thing.kind else { continue };
         let band = &model.bands[stay.band];
         let (Endpoint::Inet(local), Endpoint::Inet(remote)) = (band.local, band.remote) else { continue };
-        let of_it = |segment: &Segment| {
-            let (from, to) = (segment.from, segment.to);
-            (from, to) == (*local, *remote) || (from, to) == (*remote, *local)
-        };
+        let (own, other) = (canonical(*local), canonical(*remote));
+        let of_it = |segment: &Segment| [(own, other), (other, own)].contains(&ends_of_segment(segment));
         let at_its_ends = |at: Duration| at == thing.at || Some(at) == thing.until;
         let joined = segments.iter().filter(|arrival| of_it(arrival.segment) && at_its_ends(arrival.at));
         joined.for_each(|arrival| graph.join(index, arrival.thing));
@@ -301,7 +308,7 @@ fn join_states(model: &Model, segments: &[Arrival], calls: &[OnConnection], grap
         let ends = [Some(thing.at), thing.until];
         let changes = |call: &&OnConnection| {
             let may = call.call.name == "connect" || call.is(&ENDING);
-            may && call.ends == (*local, *remote) && ends.iter().flatten().any(|at| call.lasts_at(*at))
+            may && call.ends == (own, other) && ends.iter().flatten().any(|at| call.lasts_at(*at))
         };
         calls.iter().filter(changes).for_each(|call| graph.join(index, call.thing));
     }
@@ -331,7 +338,7 @@ fn join_accepts(calls: &[OnConnection], segments: &[Arrival], graph: &mut Graph)
         let before = |at: Duration| accept.returned.is_none_or(|returned| at <= returned);
         let last = segments.iter().rfind(|arrival| {
             let segment = arrival.segment;
-            (segment.from, segment.to) == (remote, local) && is_last_of_handshake(segment) && before(arrival.at)
+            ends_of_segment(segment) == (remote, local) && is_last_of_handshake(segment) && before(arrival.at)
         });
         last.into_iter().for_each(|arrival| graph.join(accept.thing, arrival.thing));
     }

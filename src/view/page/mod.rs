@@ -28,7 +28,7 @@ use model::{Kind, Model, Thing};
 const STYLE: &str = include_str!("style.css");
 const SCRIPT: &str = include_str!("script.js");
 /// The hash of the style, as a policy names it: `sha256sum`, in base 64.
-const STYLE_HASH: &str = "qiR1HqcWbdKJS8nICVlR4mxrMi2C7fh7nOGEPl4FvAs=";
+const STYLE_HASH: &str = "RkL1EielLicK5Q0Hbu6kDjCfizcDg3u4RknTfm0nxlg=";
 /// The hash of the script.
 const SCRIPT_HASH: &str = "E2Ji+fKbIF2oqciliweK3vxb4tKAxTg4bFX/QOwYLMo=";
 

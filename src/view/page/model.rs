@@ -265,8 +265,8 @@ fn moments(events: &[Event]) -> Vec<Moment<'_>> {
     moments
 }
 
-/// What makes a socket the same one: its ends, and for those without a name the number of its inode.
-type Identity<'a> = (&'a Endpoint, &'a Endpoint, u32);
+/// What makes a socket the same one: its ends in canonical form, and for those without a name the number of its inode.
+type Identity = (Endpoint, Endpoint, u32);
 
 struct Builder<'a> {
     model: Model<'a>,
@@ -275,15 +275,15 @@ struct Builder<'a> {
     /// Calls that are on one row from entry to return.
     undisturbed: HashSet<u64>,
     processes: HashMap<(Side, u32), usize>,
-    bands: HashMap<Identity<'a>, usize>,
+    bands: HashMap<Identity, usize>,
     /// Connections whose transitions are known: samples add nothing to their states.
-    followed: HashSet<(&'a Endpoint, &'a Endpoint)>,
+    followed: HashSet<Identity>,
 }
 
 impl<'a> Builder<'a> {
     fn new(events: &'a [Event], server_port: Option<u16>) -> Self {
         let followed = events.iter().filter_map(|event| match &event.what {
-            What::Moved(transition) => Some((&transition.local, &transition.remote)),
+            What::Moved(transition) => Some(identity(&transition.local, &transition.remote, 0)),
             _ => None,
         });
         Self {
@@ -433,53 +433,56 @@ impl<'a> Builder<'a> {
     fn move_on(&mut self, event: &'a Event, transition: &'a Transition) {
         let Transition { local, remote, before, after, .. } = transition;
         let is_listening = *after == State::Listen || *before == State::Listen;
-        let identity = (local, remote, 0);
         let evidence = match &transition.seen {
             Some(seen) => Evidence::Seen(transition, seen),
             None => Evidence::Inferred(transition),
         };
         if *after == State::Closed {
-            return self.close(event, identity);
+            return self.close(event, &identity(local, remote, 0));
         }
         let side = if is_listening { Side::Right } else { self.sides.of_end(local, remote) };
-        let band = self.band(identity, side, is_listening);
+        let band = self.band((local, remote, 0), side, is_listening);
         let before = Some(*before);
         self.stay(event, Stay { band, name: after.name(), state: *after, before, evidence });
     }
 
     fn sample(&mut self, event: &'a Event, socket: &'a Socket, before: Option<State>) {
-        if self.followed.contains(&(&socket.local, &socket.remote)) {
+        if self.follows(socket) {
             return;
         }
-        let band = self.band(identity(socket), self.sides.of_socket(socket), socket.is_listening());
+        let band = self.band(ends(socket), self.sides.of_socket(socket), socket.is_listening());
         let (name, evidence) = (describe::state(socket), Evidence::Sampled(socket));
         self.stay(event, Stay { band, name, state: socket.state, before, evidence });
     }
 
     fn lose(&mut self, event: &'a Event, socket: &'a Socket) {
-        if !self.followed.contains(&(&socket.local, &socket.remote)) {
-            self.close(event, identity(socket));
+        if !self.follows(socket) {
+            let (local, remote, inode) = ends(socket);
+            self.close(event, &identity(local, remote, inode));
         }
+    }
+
+    fn follows(&self, socket: &Socket) -> bool {
+        self.followed.contains(&identity(&socket.local, &socket.remote, 0))
     }
 
     /// The band of a socket that something is said about. Where its state was not told before, it is now.
     fn band_of(&mut self, event: &'a Event, socket: &'a Socket) -> usize {
-        let is_followed = self.followed.contains(&(&socket.local, &socket.remote));
-        let identity = if is_followed { (&socket.local, &socket.remote, 0) } else { identity(socket) };
-        if let Some(band) = self.bands.get(&identity) {
+        let ends = if self.follows(socket) { (&socket.local, &socket.remote, 0) } else { ends(socket) };
+        if let Some(band) = self.bands.get(&identity(ends.0, ends.1, ends.2)) {
             return *band;
         }
-        let band = self.band(identity, self.sides.of_socket(socket), socket.is_listening());
+        let band = self.band(ends, self.sides.of_socket(socket), socket.is_listening());
         let (name, evidence) = (describe::state(socket), Evidence::Sampled(socket));
         self.stay(event, Stay { band, name, state: socket.state, before: None, evidence });
         band
     }
 
-    fn band(&mut self, identity: Identity<'a>, side: Side, is_listening: bool) -> usize {
+    fn band(&mut self, (local, remote, inode): Ends<'a>, side: Side, is_listening: bool) -> usize {
+        let identity = identity(local, remote, inode);
         if let Some(band) = self.bands.get(&identity) {
             return *band;
         }
-        let (local, remote, _) = identity;
         let (stays, rows) = (Vec::new(), (usize::MAX, None));
         self.model.bands.push(Band { side, local, remote, is_listening, stays, rows, column: 0 });
         self.bands.insert(identity, self.model.bands.len() - 1);
@@ -505,8 +508,8 @@ impl<'a> Builder<'a> {
         last.until = Some(at);
     }
 
-    fn close(&mut self, event: &'a Event, identity: Identity<'a>) {
-        let Some(band) = self.bands.remove(&identity) else { return };
+    fn close(&mut self, event: &'a Event, identity: &Identity) {
+        let Some(band) = self.bands.remove(identity) else { return };
         let Some(&last) = self.model.bands[band].stays.last() else { return };
         let row = self.put(event.at, Lane::Band(band), last, Part::End);
         self.end_of_stay(band, row, event.at);
@@ -514,7 +517,14 @@ impl<'a> Builder<'a> {
     }
 }
 
-fn identity(socket: &Socket) -> Identity<'_> {
+/// The ends of a socket, and its inode where those do not tell it from others.
+type Ends<'a> = (&'a Endpoint, &'a Endpoint, u32);
+
+fn ends(socket: &Socket) -> Ends<'_> {
     let is_nameless = socket.local.port().is_none();
     (&socket.local, &socket.remote, if is_nameless { socket.inode } else { 0 })
+}
+
+fn identity(local: &Endpoint, remote: &Endpoint, inode: u32) -> Identity {
+    (local.canonical(), remote.canonical(), inode)
 }

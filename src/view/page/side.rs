@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::net::SocketAddr;
 
-use crate::event::{Call, Descriptor, Endpoint, Event, Named, Segment, Socket, State, What, Who};
+use crate::event::{Call, Descriptor, Endpoint, Event, Named, Segment, Socket, State, What, Who, canonical};
 
 /// A side of the picture.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -49,7 +49,7 @@ impl Sides {
     fn learn(&mut self, event: &Event) {
         match (&event.what, &event.who) {
             (What::Segment(segment), _) => {
-                let (from, to) = (segment.from, segment.to);
+                let (from, to) = (canonical(segment.from), canonical(segment.to));
                 let is_known =
                     |end: &SocketAddr| self.ports.contains(&end.port()) || self.first_addressed.contains(end);
                 if !is_known(&from) && !is_known(&to) {
@@ -97,7 +97,7 @@ impl Sides {
     /// The side of one end of a connection.
     pub fn of_end(&self, local: &Endpoint, remote: &Endpoint) -> Side {
         // Where two servers speak to each other, the order of their ends decides: they must not both be on one side.
-        let is_right = self.is_server(local) && !(self.is_server(remote) && remote < local);
+        let is_right = self.is_server(local) && !(self.is_server(remote) && remote.canonical() < local.canonical());
         if is_right { Side::Right } else { Side::Left }
     }
 
@@ -113,7 +113,9 @@ impl Sides {
 
     fn is_server(&self, end: &Endpoint) -> bool {
         match end {
-            Endpoint::Inet(address) => self.ports.contains(&address.port()) || self.first_addressed.contains(address),
+            Endpoint::Inet(address) => {
+                self.ports.contains(&address.port()) || self.first_addressed.contains(&canonical(*address))
+            }
             Endpoint::Path(path) => self.paths.contains(path),
             Endpoint::Unnamed => false,
         }

@@ -231,7 +231,7 @@ fn a_call_goes_with_its_segments_and_the_states_that_they_change() {
             "127.0.0.1:51234: ESTABLISHED",
             "127.0.0.1:7003: SYN-RECEIVED",
             "127.0.0.1:7003: ESTABLISHED",
-            "server 812: accept4(3<listen 127.0.0.1:7003>, 0x7ffc1a2b, [16], SOCK_CLOEXEC) = 4<",
+            "server 812: accept4(3<listen :7003>, 0x7ffc1a2b, [16], SOCK_CLOEXEC) = 4<",
         ],
     );
     assert_related(
@@ -505,4 +505,57 @@ fn a_recording_that_makes_no_sense_is_drawn_all_the_same() {
         let page = written(&About { server_port: None, ..about() }, &events);
         assert!(page.ends_with("</html>"));
     }
+}
+
+/// An IPv4 end as an IPv6 socket for both versions has it.
+fn widen(end: &mut event::Endpoint) {
+    if let event::Endpoint::Inet(std::net::SocketAddr::V4(address)) = end
+        && address.port() != 0
+    {
+        *end = event::Endpoint::Inet((address.ip().to_ipv6_mapped(), address.port()).into());
+    }
+}
+
+/// What the calls and samples of a dual-stack server say; segments, and what is inferred from them, stay as they are.
+fn of_dual_stack(event: &mut Event) {
+    use event::{Named, Socket, What};
+    let of_socket = |socket: &mut Socket| {
+        if socket.local.port() == Some(7003) {
+            widen(&mut socket.local);
+            widen(&mut socket.remote);
+        }
+    };
+    match &mut event.what {
+        What::Called(call) | What::Returned(call) => {
+            let made = call.outcome.as_mut().and_then(|outcome| outcome.made.as_mut());
+            for descriptor in call.on.as_mut().into_iter().chain(made) {
+                if let Named::Connected { local, remote, .. } = &mut descriptor.names
+                    && local.port() == Some(7003)
+                {
+                    widen(local);
+                    widen(remote);
+                }
+            }
+        }
+        What::Appeared(socket)
+        | What::Changed { socket, .. }
+        | What::Accepted(socket)
+        | What::Queued { socket, .. }
+        | What::Lying(socket)
+        | What::Gone(socket) => of_socket(socket),
+        What::Moved(transition) => transition.seen.iter_mut().for_each(|seen| of_socket(&mut seen.socket)),
+        _ => {}
+    }
+}
+
+#[test]
+fn the_calls_of_a_dual_stack_socket_go_with_its_ipv4_segments_and_states() {
+    let (plain, mut dual) = (sample::echo(), sample::echo());
+    dual.iter_mut().for_each(of_dual_stack);
+    assert_ne!(plain, dual);
+    let [plain, dual] = [&plain, &dual].map(|events| Model::new(events, Some(7003)));
+    assert_eq!(links::links(&plain), links::links(&dual));
+    assert_eq!(plain.bands.len(), dual.bands.len());
+    let [plain, dual] = [&plain, &dual].map(Layout::new);
+    assert_eq!(plain.tops, dual.tops);
 }

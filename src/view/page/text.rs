@@ -70,15 +70,18 @@ pub fn wrap(parts: &[(Ink, &str)], columns: usize, most: usize) -> Vec<Line> {
     lines.into_iter().map(into_parts).collect()
 }
 
-/// Takes the last word off a full line. A word that leaves most of the line empty is broken instead.
+/// Takes the last word off a full line. A word that leaves most of the line empty is broken instead: behind a `|` of
+/// flags or a `/` of a path, where there is one.
 fn cut_at_space(line: &mut Vec<(Ink, char)>, columns: usize) -> Vec<(Ink, char)> {
-    let Some(space) = line.iter().rposition(|(_, character)| *character == ' ') else { return Vec::new() };
-    if space < columns / 3 {
-        return Vec::new();
+    let last = |wanted: &[char]| line.iter().rposition(|(_, character)| wanted.contains(character));
+    let far_enough = |place: &usize| *place >= columns / 3;
+    if let Some(space) = last(&[' ']).filter(far_enough) {
+        let rest = line.split_off(space + 1);
+        line.truncate(space);
+        return rest;
     }
-    let rest = line.split_off(space + 1);
-    line.truncate(space);
-    rest
+    let part = last(&['|', '/']).filter(far_enough);
+    part.map_or_else(Vec::new, |part| line.split_off(part + 1))
 }
 
 fn shorten(lines: &mut Vec<Vec<(Ink, char)>>, columns: usize, most: usize) {
@@ -134,6 +137,13 @@ mod tests {
         assert_eq!(plain(&wrap(&[(Ink::Plain, "abcdefghij")], 4, 9)), ["abcd", "efgh", "ij"]);
         assert_eq!(plain(&wrap(&[(Ink::Plain, "a bcdefghij")], 6, 9)), ["a bcde", "fghij"]);
         assert_eq!(plain(&wrap(&[(Ink::Plain, "abcd efgh")], 4, 9)), ["abcd", "efgh"]);
+    }
+
+    #[test]
+    fn flags_and_paths_are_broken_between_their_parts() {
+        assert_eq!(plain(&wrap(&[(Ink::Plain, "SOCK_A|SOCK_B|SOCK_C")], 15, 9)), ["SOCK_A|SOCK_B|", "SOCK_C"]);
+        assert_eq!(plain(&wrap(&[(Ink::Plain, "a /usr/lib/program x")], 11, 9)), ["a /usr/lib/", "program x"]);
+        assert_eq!(plain(&wrap(&[(Ink::Plain, "a/bcdefghijklmnop")], 9, 9)), ["a/bcdefgh", "ijklmnop"]);
     }
 
     #[test]

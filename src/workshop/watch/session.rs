@@ -14,10 +14,10 @@ use crate::lens::calls::Recipients;
 use crate::lens::observe::{Alert, Lenses, Observation};
 use crate::sys::signals::Signals;
 use crate::sys::{process, readiness};
-use crate::view::ladder;
 use crate::view::paint::{Page, QUIET, STRONG, harmless, in_style};
 use crate::view::timeline::Timeline;
 use crate::workshop::guard::GRACE;
+use crate::workshop::ladders::Ladders;
 use crate::workshop::outputs::Outputs;
 use crate::workshop::{Problem, run};
 
@@ -28,8 +28,6 @@ const IDLE: Duration = Duration::from_millis(25);
 const SETTLED: Duration = Duration::from_millis(150);
 /// How many events the timeline shows one by one.
 const SHOWN: u64 = 20_000;
-/// How many events the ladders are drawn from.
-const ON_LADDER: usize = 5_000;
 /// How often it says how many there are, after that.
 const PROGRESS: Duration = Duration::from_secs(1);
 
@@ -40,7 +38,7 @@ pub struct Session<'a> {
     signals: Signals,
     observation: Observation,
     timeline: Option<Timeline>,
-    for_ladder: Vec<Event>,
+    ladders: Option<Ladders>,
     players: Vec<Player>,
     /// Whether the server waits for clients.
     serves: bool,
@@ -84,7 +82,7 @@ impl<'a> Session<'a> {
             signals,
             observation,
             timeline: play.timeline.then(|| Timeline::new(port).in_microseconds()),
-            for_ladder: Vec::new(),
+            ladders: play.ladder.then(Ladders::default),
             players: Vec::new(),
             serves: false,
             outcome: Outcome { server_port: port, ..Outcome::default() },
@@ -116,7 +114,7 @@ impl<'a> Session<'a> {
     pub fn play(&mut self) -> Result<(), Problem> {
         if let Some(server) = &self.play.server {
             self.start(server)?;
-            if let Some(Stop::Asked) = self.until(|session| session.server_listens(), Some(self.play.patience))? {
+            if let Some(Stop::Asked) = self.until(Self::server_listens, Some(self.play.patience))? {
                 return Ok(());
             }
             self.check_that_it_listens()?;
@@ -336,7 +334,7 @@ impl<'a> Session<'a> {
             return match &mut self.timeline {
                 Some(timeline) if is_long_ago => {
                     timeline.page().check_reader()?;
-                    timeline.show_entered()?;
+                    timeline.show_waiting(self.observation.told_until())?;
                     Ok(timeline.page().flush()?)
                 }
                 _ if is_long_ago => self.outputs.flush(),
@@ -348,8 +346,8 @@ impl<'a> Session<'a> {
             (self.each)(event);
             self.outputs.event(event)?;
             self.shown += 1;
-            if self.play.ladder && self.for_ladder.len() < ON_LADDER {
-                self.for_ladder.push(event.clone());
+            if let Some(ladders) = &mut self.ladders {
+                ladders.event(event);
             }
         }
         let Some(timeline) = &mut self.timeline else { return Ok(()) };
@@ -417,16 +415,19 @@ impl<'a> Session<'a> {
         self.outcome.segments = statistics;
         self.show(rest)?;
         let remarks = self.outputs.finish()?;
-        if self.play.ladder {
-            let mut page = Page::stdout();
-            page.gap()?;
-            ladder::print(&mut page, &self.for_ladder, self.outcome.server_port)?;
-            page.flush()?;
-        }
         if let Some(timeline) = &mut self.timeline {
             timeline.show_entered()?;
+            timeline.page().gap()?;
+            timeline.page().flush()?;
+        }
+        if let Some(ladders) = &self.ladders {
+            ladders.print(&mut Page::stdout(), self.outcome.server_port)?;
+        }
+        if let Some(timeline) = &mut self.timeline {
             let page = timeline.page();
-            page.gap()?;
+            if self.play.ladder {
+                page.gap()?;
+            }
             let legend = legend(self.play, &self.outcome);
             remarks.iter().chain(&legend).try_for_each(|line| page.line(line, 2))?;
             page.flush()?;
