@@ -135,8 +135,10 @@ impl Observation {
 
     /// Starts a program that is followed, and says its process id.
     pub fn start(&mut self, role: &str, start: Start) -> io::Result<u32> {
+        let pid = self.calls.start(role, start)?;
+        // Not before: nobody would ever tell that one is quiet who could not be started.
         self.is_quiet = false;
-        self.calls.start(role, start)
+        Ok(pid)
     }
 
     /// Sends a signal to programs that are followed; says to how many processes.

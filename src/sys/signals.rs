@@ -24,7 +24,15 @@ impl Signals {
 
     /// The next signal that has come in, if any.
     pub fn next(&self) -> io::Result<Option<Signal>> {
-        Ok(self.fd.read_signal()?.and_then(|info| Signal::try_from(info.ssi_signo.cast_signed()).ok()))
+        Ok(self.next_and_its_sender()?.map(|(signal, _)| signal))
+    }
+
+    /// The next signal that has come in, if any, and whether a process has sent it with kill(2): then it was for us alone.
+    /// Ctrl-C is the kernel's own doing, and for all in the foreground.
+    pub fn next_and_its_sender(&self) -> io::Result<Option<(Signal, bool)>> {
+        // sigaction(2): si_code is 0 or less where it was a process.
+        let info = self.fd.read_signal()?;
+        Ok(info.and_then(|info| Some((Signal::try_from(info.ssi_signo.cast_signed()).ok()?, info.ssi_code <= 0))))
     }
 }
 

@@ -108,10 +108,9 @@ fn become_program(plan: &Plan) -> Errno {
         return Errno::ECANCELED;
     }
     for (number, fd) in plan.stdio.iter().enumerate() {
+        let Some(fd) = fd else { continue };
         // SAFETY: dup2 takes two numbers; the first is a descriptor that the parent opened for this.
-        if let Some(fd) = fd
-            && unsafe { libc::dup2(*fd, number as RawFd) } < 0
-        {
+        if unsafe { libc::dup2(*fd, number as RawFd) } < 0 {
             return Errno::last();
         }
     }

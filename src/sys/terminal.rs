@@ -6,6 +6,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use nix::libc::{TIOCGWINSZ, ioctl, winsize};
 use nix::pty::openpty;
 use nix::sys::termios::{OutputFlags, SetArg, tcgetattr, tcsetattr};
+use nix::unistd::{getpgrp, tcgetpgrp};
 
 /// How many columns the terminal behind `fd` has; `None` where it is no terminal, or one that does not know.
 pub fn columns(fd: BorrowedFd) -> Option<usize> {
@@ -13,6 +14,11 @@ pub fn columns(fd: BorrowedFd) -> Option<usize> {
     // SAFETY: TIOCGWINSZ writes one winsize to the pointer, which points to one that lives through the call.
     let result = unsafe { ioctl(fd.as_raw_fd(), TIOCGWINSZ, &raw mut size) };
     (result == 0 && size.ws_col > 0).then_some(usize::from(size.ws_col))
+}
+
+/// Whether `fd` is our terminal and somebody else is in its foreground: reading from it would stop us.
+pub fn is_in_background(fd: BorrowedFd) -> bool {
+    tcgetpgrp(fd).is_ok_and(|foreground| foreground != getpgrp())
 }
 
 /// A new pseudo terminal: the side to read from, and the side to give to a program as its standard output.

@@ -2,7 +2,7 @@
 //!
 //! All of it belongs to one thread: the kernel answers ptrace requests only to the thread that follows the process.
 
-use std::io;
+use std::io::{self, Read};
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -71,7 +71,7 @@ pub fn follow(pid: u32) -> io::Result<()> {
         libc::ptrace(
             libc::PTRACE_SEIZE as _,
             pid.cast_signed(),
-            0usize as *mut libc::c_void,
+            std::ptr::null_mut::<libc::c_void>(),
             OPTIONS as usize as *mut libc::c_void,
         )
     };
@@ -133,7 +133,7 @@ fn resume(request: libc::c_uint, thread: u32, signal: i32) {
         libc::ptrace(
             request as _,
             thread.cast_signed(),
-            0usize as *mut libc::c_void,
+            std::ptr::null_mut::<libc::c_void>(),
             signal as usize as *mut libc::c_void,
         );
     }
@@ -144,7 +144,12 @@ pub fn message(thread: u32) -> io::Result<u32> {
     let mut message: libc::c_ulong = 0;
     // SAFETY: PTRACE_GETEVENTMSG writes one unsigned long to the pointer, which points to one that lives through the call.
     let result = unsafe {
-        libc::ptrace(libc::PTRACE_GETEVENTMSG as _, thread.cast_signed(), 0usize as *mut libc::c_void, &raw mut message)
+        libc::ptrace(
+            libc::PTRACE_GETEVENTMSG as _,
+            thread.cast_signed(),
+            std::ptr::null_mut::<libc::c_void>(),
+            &raw mut message,
+        )
     };
     Errno::result(result)?;
     Ok(message as u32)
@@ -194,16 +199,21 @@ pub fn read_memory(pid: u32, address: u64, into: &mut [u8]) -> usize {
 ///
 /// To be called while this process has a single thread.
 pub fn try_it() -> io::Result<()> {
-    // SAFETY: this process has one thread (the caller's duty); the child does nothing but wait for its end.
+    let (mut until, alive) = io::pipe()?;
+    // SAFETY: this process has one thread (the caller's duty), so that the child may do all that it could.
     match unsafe { nix::unistd::fork() }? {
-        nix::unistd::ForkResult::Child => loop {
-            // SAFETY: pause takes nothing and waits for a signal.
-            unsafe { libc::pause() };
-        },
+        nix::unistd::ForkResult::Child => {
+            drop(alive);
+            // The end of file comes when this process ends, however it does: the child is not left behind.
+            let _ = until.read(&mut [0]);
+            // SAFETY: _exit ends this process at once, without what belongs to its parent.
+            unsafe { libc::_exit(0) }
+        }
         nix::unistd::ForkResult::Parent { child } => {
             let followed = follow(child.as_raw().cast_unsigned());
             let _ = nix::sys::signal::kill(child, nix::sys::signal::Signal::SIGKILL);
             let _ = nix::sys::wait::waitpid(child, None);
+            drop(alive);
             followed
         }
     }
@@ -249,14 +259,25 @@ const NATIVE: u32 = if cfg!(target_arch = "x86_64") {
 
 /// Puts this process, which is about to execute a program, under a [filter]. Its children inherit it.
 ///
-/// Async-signal-safe: two system calls.
+/// Where it must (user_namespaces(7): who is not privileged), it gives up to gain rights by executing a program; root does
+/// not, so that sudo and the like work for root as ever.
+///
+/// Async-signal-safe: at most three system calls.
 pub(super) fn submit_to(filter: &[libc::sock_filter]) -> Result<(), Errno> {
+    let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_ptr().cast_mut() };
+    let install = || {
+        // SAFETY: the kernel copies the program that `program` describes, which lives through the call, and does not write
+        // to it.
+        let result = unsafe { libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program, 0, 0) };
+        Errno::result(result).map(drop)
+    };
+    match install() {
+        Err(Errno::EACCES) => {}
+        result => return result,
+    }
     // SAFETY: PR_SET_NO_NEW_PRIVS takes numbers only.
     Errno::result(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) })?;
-    let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_ptr().cast_mut() };
-    // SAFETY: the kernel copies the program that `program` describes, which lives through the call, and does not write to it.
-    let result = unsafe { libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program, 0, 0) };
-    Errno::result(result).map(drop)
+    install()
 }
 
 /// A way to make the thread that [waits](wait) look up, from another thread.

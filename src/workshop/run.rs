@@ -94,7 +94,11 @@ fn run_with_all_lenses(options: &Options, command: Vec<OsString>, port: u16) -> 
         ladder: false,
     };
     let outcome = watch::perform(&play, &OutputOptions::default(), &mut |_| {})?;
-    let well = outcome.interrupted.is_some() || outcome.end_of("server") == Some(End::Exited(0));
+    let well = match outcome.interrupted {
+        Some(signal) if signal != Signal::SIGINT => return Ok(ExitCode::from(128 + signal as u8)),
+        Some(_) => true,
+        None => outcome.end_of("server") == Some(End::Exited(0)),
+    };
     Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -384,7 +388,7 @@ impl Run<'_> {
                 text.push_str(&format!("\n    {line}"));
             }
         }
-        text.push_str(&who_uses(self.port, tables)?);
+        text.push_str(&who_uses_of(self.port, tables)?);
         Ok(text)
     }
 }
@@ -394,7 +398,11 @@ fn kernel_tables(error: std::io::Error) -> Problem {
 }
 
 /// The sockets that are on a port, and who holds them: why a bind() to it may have failed.
-fn who_uses(port: u16, tables: &mut Tables) -> Result<String, Problem> {
+pub fn who_uses(port: u16) -> Result<String, Problem> {
+    who_uses_of(port, &mut Tables::open().map_err(kernel_tables)?)
+}
+
+fn who_uses_of(port: u16, tables: &mut Tables) -> Result<String, Problem> {
     const SHOWN: usize = 5;
     let subject = Subject { tcp: true, port: Some(port), ..Subject::default() };
     let mut sockets = tables.snapshot(&subject, true).map_err(kernel_tables)?;

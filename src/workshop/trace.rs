@@ -63,7 +63,8 @@ pub fn trace(options: &Options) -> Result<ExitCode, Problem> {
         std::thread::sleep(REST);
         hand_on(&signals, &calls)?;
         let before = timeline.printed();
-        for piece in news.try_iter() {
+        // Bounded: a program that never rests tells more meanwhile, and signals are to be seen.
+        for piece in news.try_iter().take(WAITING) {
             match piece {
                 News::Event(event) => {
                     if let (Who::Program { pid: its, .. }, What::Ended(how)) = (&event.who, &event.what)
@@ -96,8 +97,8 @@ pub fn trace(options: &Options) -> Result<ExitCode, Problem> {
 
 /// Ctrl-C reaches the command as well, for it is in the foreground with us; what else asks for the end is handed on.
 fn hand_on(signals: &Signals, calls: &Calls) -> Result<(), Problem> {
-    while let Some(signal) = signals.next().map_err(Problem::while_doing("read signals"))? {
-        if matches!(signal, Signal::SIGTERM | Signal::SIGHUP) {
+    while let Some((signal, is_sent)) = signals.next_and_its_sender().map_err(Problem::while_doing("read signals"))? {
+        if matches!(signal, Signal::SIGTERM | Signal::SIGHUP) || (signal == Signal::SIGINT && is_sent) {
             let _ = calls.signal(signal, &Recipients::All);
         }
     }

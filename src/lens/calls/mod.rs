@@ -7,6 +7,7 @@
 //! What it does not see: calls made through io_uring(7) other than io_uring_enter itself; programs that run 32-bit code on a
 //! 64-bit machine; a process made with CLONE_UNTRACED. Times are stretched: a call that is watched takes some ten µs longer.
 
+mod outbox;
 mod process;
 mod tracer;
 
@@ -26,15 +27,19 @@ use crate::lens::follow::Follower;
 use crate::sys::start::Start;
 use crate::sys::trace::{Knock, PATIENCE};
 
+use outbox::{Bell, Outbox};
+
 /// Programs that are followed.
 pub struct Calls {
     requests: Option<Sender<Request>>,
+    bell: Bell,
     knock: Knock,
     thread: Option<JoinHandle<()>>,
 }
 
 /// What the lens has to say.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "nearly all of them are events")]
 pub enum News {
     /// Something was observed.
     Event(Event),
@@ -72,14 +77,16 @@ impl Calls {
     pub fn new(started: Instant, sampler: Option<Sampler>, news: SyncSender<News>) -> io::Result<Self> {
         let (requests, inbox) = channel::<Request>();
         let (knock, door) = channel();
+        let bell = Bell::default();
+        let (its_bell, outbox) = (bell.clone(), Outbox::new(news, bell.clone()));
         let thread = std::thread::Builder::new().name("calls".into()).spawn(move || {
             let is_ready = knock.send(Knock::here()).is_ok();
             if is_ready {
-                tracer::Tracer::new(started, sampler, news).run(&Inbox { requests: inbox });
+                tracer::Tracer::new(started, sampler, outbox).run(&Inbox { requests: inbox, bell: its_bell });
             }
         })?;
         let knock = door.recv().map_err(io::Error::other)??;
-        Ok(Self { requests: Some(requests), knock, thread: Some(thread) })
+        Ok(Self { requests: Some(requests), bell, knock, thread: Some(thread) })
     }
 
     /// Starts a program in a role (`server`, `client 2`), and says its process id. It may still be refused: see [`News`].
@@ -92,12 +99,14 @@ impl Calls {
         self.ask(|answer| Request::Signal { signal, to: to.clone(), answer })
     }
 
-    /// Puts a request into the thread's inbox, and knocks until it has answered.
+    /// Puts a request into the thread's inbox, rings and knocks until it has answered: it may be waiting for a program, or for
+    /// room in the channel that we are not reading meanwhile, or have no time because a program never rests.
     fn ask(&self, request: impl FnOnce(Sender<io::Result<u32>>) -> Request) -> io::Result<u32> {
         let (answer, answered) = channel();
         let gone = || io::Error::other("the thread that follows the programs has ended");
         self.requests.as_ref().ok_or_else(gone)?.send(request(answer)).map_err(|_| gone())?;
         loop {
+            self.bell.ring();
             self.knock.knock();
             match answered.recv_timeout(PATIENCE) {
                 Ok(answer) => return answer,
@@ -114,6 +123,7 @@ impl Drop for Calls {
         let Some(thread) = self.thread.take() else { return };
         self.requests = None;
         while !thread.is_finished() {
+            self.bell.ring();
             self.knock.knock();
             std::thread::sleep(PATIENCE);
         }
@@ -125,9 +135,15 @@ impl Drop for Calls {
 /// What the thread finds when somebody has knocked.
 struct Inbox {
     requests: Receiver<Request>,
+    bell: Bell,
 }
 
 impl Inbox {
+    /// What has come in if somebody has rung; `None` when nobody will ever ask again.
+    fn look_if_rung(&self) -> Option<VecDeque<Request>> {
+        if self.bell.answer() { self.look() } else { Some(VecDeque::new()) }
+    }
+
     /// What has come in; `None` when nobody will ever ask again.
     fn look(&self) -> Option<VecDeque<Request>> {
         let mut found = VecDeque::new();

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::io;
-use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use super::outbox::Outbox;
 use super::process::{Process, family_of, is_of_interest};
 use super::{Inbox, News, Recipients, Request, Sampler};
 use crate::decode::symbols;
@@ -20,7 +20,7 @@ use crate::sys::trace::{self, Stopped, Why};
 pub struct Tracer {
     started: Instant,
     sampler: Option<Sampler>,
-    news: SyncSender<News>,
+    news: Outbox,
     processes: BTreeMap<u32, Process>,
     threads: BTreeMap<u32, Thread>,
     /// Programs that have not been executed yet.
@@ -48,7 +48,7 @@ struct Running {
 }
 
 impl Tracer {
-    pub fn new(started: Instant, sampler: Option<Sampler>, news: SyncSender<News>) -> Self {
+    pub fn new(started: Instant, sampler: Option<Sampler>, news: Outbox) -> Self {
         Self {
             started,
             sampler,
@@ -64,22 +64,24 @@ impl Tracer {
 
     /// Until nobody asks any more. Whoever is left then is ended by the kernel.
     pub fn run(mut self, inbox: &Inbox) {
-        loop {
-            let requests = match trace::wait() {
-                Ok(Some(stopped)) => {
-                    self.stopped(stopped);
-                    continue;
-                }
-                Ok(None) => inbox.look(),
+        // Looked into at each round, and not only when a knock interrupts the wait: while programs never rest, it never does.
+        while let Some(requests) = inbox.look_if_rung() {
+            for request in requests {
+                self.answer(request);
+            }
+            self.news.flush();
+            match trace::wait() {
+                Ok(Some(stopped)) => self.stopped(stopped),
+                Ok(None) => {}
                 // ECHILD: there is nobody.
                 Err(_) => {
                     self.say_quiet();
-                    inbox.wait()
+                    // What could not be told yet goes first.
+                    if self.news.is_empty() {
+                        let Some(requests) = inbox.wait() else { return };
+                        requests.into_iter().for_each(|request| self.answer(request));
+                    }
                 }
-            };
-            let Some(requests) = requests else { return };
-            for request in requests {
-                self.answer(request);
             }
         }
     }
@@ -91,9 +93,8 @@ impl Tracer {
         }
     }
 
-    /// When the receiver has gone, there is nobody left to tell; the end comes soon.
     fn tell(&self, news: News) {
-        let _ = self.news.send(news);
+        self.news.send(news);
     }
 
     fn event(&self, at: Duration, who: Who, what: What) {
@@ -208,10 +209,8 @@ impl Tracer {
         if matches!(why, Why::Ended(_)) {
             return false;
         }
-        let Some((process, maker)) = family_of(thread) else {
-            trace::go_on(thread, 0);
-            return false;
-        };
+        // Without /proc it counts as a process whose maker is not known: what it stops for is still to be answered rightly.
+        let (process, maker) = family_of(thread).unwrap_or((thread, 0));
         if process == thread {
             // Its maker may have ended already, and somebody adopted it.
             let made = match self.processes.get_mut(&maker) {
@@ -231,8 +230,11 @@ impl Tracer {
     fn forks(&mut self, thread: u32) {
         let Ok(made) = trace::message(thread) else { return };
         // Where the new one was quick, and has ended already, it has had its welcome and its end.
-        if !self.threads.contains_key(&made) && !self.welcome(made, Why::Begins) {
-            return;
+        if !self.threads.contains_key(&made) {
+            let is_gone = family_of(made).is_none() && family_of(std::process::id()).is_some();
+            if is_gone || !self.welcome(made, Why::Begins) {
+                return;
+            }
         }
         let is_thread = self.threads.get(&made).is_some_and(|made_thread| made_thread.process != made);
         self.event(self.now(), self.who(thread), What::Forked { child: self.who(made), is_thread });

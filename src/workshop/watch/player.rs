@@ -14,6 +14,7 @@ use crate::event::End;
 use crate::lens::observe::Observation;
 use crate::sys::start::Start;
 use crate::sys::terminal::pseudo_terminal;
+use crate::workshop::Problem;
 use crate::workshop::lines::Lines;
 
 /// How many lines of its standard error are kept, for when it fails.
@@ -35,10 +36,12 @@ pub struct Player {
 
 impl Player {
     /// Starts it.
-    pub fn start(part: &Part, port: u16, observation: &mut Observation) -> io::Result<Self> {
-        let (terminal, its_terminal) = pseudo_terminal()?;
-        let (errors, its_errors) = io::pipe()?;
-        let (its_input, input) = io::pipe()?;
+    pub fn start(part: &Part, port: u16, observation: &mut Observation) -> Result<Self, Problem> {
+        let (terminal, its_terminal) =
+            pseudo_terminal().map_err(Problem::while_doing("open a terminal for a program (/dev/ptmx)"))?;
+        let piping = Problem::while_doing("open a pipe to a program");
+        let (errors, its_errors) = io::pipe().map_err(&piping)?;
+        let (its_input, input) = io::pipe().map_err(&piping)?;
         let start = Start {
             command: part.words(port),
             // Its output is shown line by line, among others': colours and cursor movements would not survive that.
@@ -47,10 +50,12 @@ impl Player {
             own_group: true,
             calls: syscall::numbers(),
         };
-        let pid = observation.start(&part.role, start)?;
+        let pid = observation
+            .start(&part.role, start)
+            .map_err(Problem::while_doing("start and follow a program (ptrace)"))?;
         let input = OwnedFd::from(input);
         // A program that does not read is not to hold us up.
-        fcntl(&input, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+        fcntl(&input, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map_err(|errno| piping(errno.into()))?;
         Ok(Self {
             role: part.role.clone(),
             pid,

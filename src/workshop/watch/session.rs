@@ -13,6 +13,7 @@ use crate::event::{Endpoint, Event, Named, What, Who};
 use crate::lens::calls::Recipients;
 use crate::lens::observe::{Alert, Lenses, Observation};
 use crate::sys::signals::Signals;
+use crate::sys::terminal::is_in_background;
 use crate::sys::{process, readiness};
 use crate::view::paint::{Page, QUIET, STRONG, harmless, in_style};
 use crate::view::timeline::Timeline;
@@ -24,6 +25,9 @@ use crate::workshop::{Problem, run};
 /// How long to wait for news at a time, when there was some lately and when there was not.
 const BUSY: Duration = Duration::from_millis(5);
 const IDLE: Duration = Duration::from_millis(25);
+/// And when there was none for so long. It has to be shorter than a transition waits for the sample that shows it.
+const AT_REST: Duration = Duration::from_millis(60);
+const RESTS: Duration = Duration::from_secs(2);
 /// How long nothing must have happened until the clients' last words are through.
 const SETTLED: Duration = Duration::from_millis(150);
 /// How many events the timeline shows one by one.
@@ -146,8 +150,7 @@ impl<'a> Session<'a> {
     }
 
     fn start(&mut self, part: &Part) -> Result<(), Problem> {
-        let mut player = Player::start(part, self.play.port, &mut self.observation)
-            .map_err(Problem::while_doing("start and follow a program (ptrace)"))?;
+        let mut player = Player::start(part, self.play.port, &mut self.observation)?;
         player.reads_ours &= !self.players.iter().any(|other| other.reads_ours);
         self.players.push(player);
         Ok(())
@@ -174,6 +177,10 @@ impl<'a> Session<'a> {
         if !words.is_empty() {
             text.push_str(&format!("; its last words on standard error:\n    {}", words.join("\n    ")));
         }
+        // In a network of their own nobody else could.
+        if !self.play.rung.has_own_network() {
+            text.push_str(&run::who_uses(self.play.port)?);
+        }
         Err(Problem::Told(text))
     }
 
@@ -195,7 +202,11 @@ impl<'a> Session<'a> {
 
     /// One round: what the programs print and are told, what the lenses tell, what of it is due to be shown.
     fn turn(&mut self) -> Result<(), Problem> {
-        let limit = if self.last_news.elapsed() < SETTLED { BUSY } else { IDLE };
+        let limit = match self.last_news.elapsed() {
+            short if short < SETTLED => BUSY,
+            long if long < RESTS => IDLE,
+            _ => AT_REST,
+        };
         // What a program prints wakes us at once, so that its time is about right. The lenses' news does not: they carry
         // their times, and the programs would have to wait for us each time.
         let outputs: Vec<_> = self.players.iter().flat_map(Player::waits_for).collect();
@@ -315,7 +326,8 @@ impl<'a> Session<'a> {
         };
         let input = stdin();
         let reading = Problem::while_doing("read standard input");
-        if readiness::wait(&[input.as_fd()], Duration::ZERO).map_err(&reading)?[0] {
+        // In the background what is typed is for somebody else, and reading it would stop us (SIGTTIN).
+        if readiness::wait(&[input.as_fd()], Duration::ZERO).map_err(&reading)?[0] && !is_in_background(input.as_fd()) {
             let mut bytes = [0; 4096];
             let count = match input.lock().read(&mut bytes) {
                 Ok(count) => count,
