@@ -427,7 +427,7 @@ fn the_sockets_in_the_events_are_those_that_ss_shows_at_the_same_time() {
     watch.wait_for_line(|line| line.contains("accept queue") && line.contains(" 2/1"));
     watch.wait_for_line(|line| line.contains("recv-q 5: bytes that wait for read()"));
     watch.type_line("look");
-    watch.wait_for_line(|line| line.ends_with("] end"));
+    watch.wait_for_line(|line| line.contains("[program ") && line.ends_with(" end"));
     watch.type_line("go");
     watch.close_stdin();
     assert!(watch.finish().success(), "{}", watch.output());

@@ -263,7 +263,9 @@ fn what_comes_on_standard_input_is_typed_for_the_client() {
     let mut watch = Process::start(&mut socklab(&["watch", "--server", &server, "--client", &client]));
     watch.type_line("from the terminal");
     watch.wait_for_line(|line| line.contains("[client ") && line.ends_with("typed: from the terminal"));
-    watch.wait_for_line(|line| line.contains("[client ") && line.ends_with("] from the terminal"));
+    watch.wait_for_line(|line| {
+        line.contains("[client ") && line.ends_with(" from the terminal") && !line.contains("typed: ")
+    });
     watch.close_stdin();
     assert!(watch.finish().success(), "{}", watch.output());
 }
