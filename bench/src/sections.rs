@@ -132,7 +132,7 @@ impl Bench {
         let names: Vec<_> = watchers.iter().map(|watcher| watcher.name).collect();
         let goal = Goal::RatioAtMost(0.8);
         self.add_rows("trace: a round trip of two watched processes", "µs", &names, series, Some(goal));
-        let watches = vec![Watcher { name: "socklab watch", words: vec![&socklab, "watch", "-q", "--"] }];
+        let watches = [Watcher { name: "socklab watch", words: vec![&socklab, "watch", "-q", "--"] }];
         let series = self.interleaved(1, |which| watches[which].microseconds(&program, cores))?;
         self.add_rows("watch: the same with states and segments", "µs", &["socklab watch"], series, None);
         Ok(())

@@ -398,7 +398,11 @@ impl<'a> Calls<'a> {
         let text = format!("{}({})", harmless(call.name.as_bytes()), arguments.join(", "));
         let rest = match &call.outcome {
             None => String::new(),
-            Some(Outcome { error: None, made: Some(made), .. }) => format!(" = {}", descriptor(made)),
+            Some(Outcome { error: None, made: Some(made), value, .. }) if i64::from(made.fd) == *value => {
+                format!(" = {}", descriptor(made))
+            }
+            // bind, listen, connect: what the descriptor stands for from then on is to be seen beside it.
+            Some(Outcome { error: None, value, .. }) => format!(" = {value}"),
             Some(outcome) => format!(" = {}", notation::outcome(outcome)),
         };
         (text, rest)
