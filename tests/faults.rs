@@ -96,9 +96,15 @@ static void handle(int signal, int flags) {
     struct sigaction action = { .sa_handler = handler, .sa_flags = flags };
     sigaction(signal, &action, 0);
 }
+/* Again and again, so that one of them comes during the call, however late that begins. */
 static void alarm_soon(void) {
-    struct itimerval soon = { .it_value.tv_usec = 50000 };
+    struct itimerval soon = { .it_value.tv_usec = 50000, .it_interval.tv_usec = 50000 };
+    handled = 0;
     setitimer(ITIMER_REAL, &soon, 0);
+}
+static void no_alarm(void) {
+    struct itimerval never = { 0 };
+    setitimer(ITIMER_REAL, &never, 0);
 }
 static void stop_soon(void) {
     if (fork()) return;
@@ -106,11 +112,11 @@ static void stop_soon(void) {
 }
 static void write_later(void) {
     if (fork()) return;
-    usleep(200000); write(pair[1], "x", 1); _exit(0);
+    usleep(400000); write(pair[1], "x", 1); _exit(0);
 }
 #define TELL(name, call) do { \
-    errno = 0; handled = 0; long value = (call); \
-    printf("%s %ld %d %d\n", name, value, value < 0 ? errno : 0, handled); \
+    errno = 0; long value = (call); int error = value < 0 ? errno : 0; no_alarm(); \
+    printf("%s %ld %d %d\n", name, value, error, handled > 0); handled = 0; \
 } while (0)
 int main(void) {
     setvbuf(stdout, 0, _IOLBF, 0);
@@ -118,7 +124,7 @@ int main(void) {
     socketpair(AF_UNIX, SOCK_STREAM, 0, pair);
     char byte;
     struct pollfd ready = { pair[0], POLLIN, 0 };
-    struct timespec pause = { 0, 150000000 };
+    struct timespec pause = { 0, 500000000 };
     struct epoll_event event = { .events = EPOLLIN };
     int events = epoll_create1(0);
     epoll_ctl(events, EPOLL_CTL_ADD, pair[0], &event);
@@ -126,17 +132,17 @@ int main(void) {
         handle(SIGALRM, restarts ? SA_RESTART : 0);
         alarm_soon(); if (restarts) write_later(); TELL("read", read(pair[0], &byte, 1));
         alarm_soon(); if (restarts) write_later(); TELL("recv", recv(pair[0], &byte, 1, 0));
-        alarm_soon(); TELL("poll", poll(&ready, 1, 150));
+        alarm_soon(); TELL("poll", poll(&ready, 1, 500));
         alarm_soon(); TELL("nanosleep", nanosleep(&pause, 0));
-        alarm_soon(); TELL("epoll_wait", epoll_wait(events, &event, 1, 150));
+        alarm_soon(); TELL("epoll_wait", epoll_wait(events, &event, 1, 500));
         while (wait(0) > 0);
     }
     stop_soon(); TELL("stopped poll", poll(&ready, 1, 250)); wait(0);
     stop_soon(); TELL("stopped nanosleep", nanosleep(&pause, 0)); wait(0);
     stop_soon(); write_later(); TELL("stopped read", read(pair[0], &byte, 1)); wait(0); wait(0);
-    stop_soon(); TELL("stopped epoll_wait", epoll_wait(events, &event, 1, 250)); wait(0);
+    stop_soon(); TELL("stopped epoll_wait", epoll_wait(events, &event, 1, 5000)); wait(0);
     signal(SIGALRM, SIG_IGN);
-    alarm_soon(); TELL("ignored", poll(&ready, 1, 150));
+    alarm_soon(); TELL("ignored", poll(&ready, 1, 500));
     handle(SIGRTMIN + 3, 0);
     handled = 0;
     for (int index = 0; index < 5; index++) sigqueue(parent, SIGRTMIN + 3, (union sigval){ .sival_int = index });
