@@ -312,16 +312,17 @@ int main(void) {
     if (poll(&ready, 1, -1) != 1) return 2;
     int error; socklen_t size = sizeof error;
     getsockopt(client, SOL_SOCKET, SO_ERROR, &error, &size);
-    if (pthread_create(&thread, 0, serve, 0)) return 3;
+    /* Every other descriptor is there before the thread makes its own: so its number is the same in every run. */
     int copy = dup(client);
-    write(copy, "hello\n", 6);
-    close(copy);
     int events = epoll_create1(0);
+    if (pthread_create(&thread, 0, serve, 0)) return 3;
+    write(copy, "hello\n", 6);
     struct epoll_event event = { .events = EPOLLIN, .data.fd = client };
     epoll_ctl(events, EPOLL_CTL_ADD, client, &event);
     if (epoll_wait(events, &event, 1, -1) != 1) return 4;
     char data[100];
     if (recv(client, data, sizeof data, 0) != 6) return 5;
+    close(copy);
     close(client);
     pthread_join(thread, 0);
     int datagrams = socket(AF_INET, SOCK_DGRAM, 0);
