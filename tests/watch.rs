@@ -310,6 +310,26 @@ fn a_server_that_never_listens_ends_at_once_or_is_not_there_is_told_apart() {
     }
 }
 
+/// A server that listens only after its first process has ended, as programs do that put themselves into the background.
+const IN_THE_BACKGROUND: &str = "python3 -c 'import os, socket
+if os.fork(): os._exit(0)
+os.setsid()
+s = socket.create_server((\"127.0.0.1\", {port}))
+c, _ = s.accept()
+c.sendall(c.recv(100))
+c.close(); s.close()'";
+
+#[test]
+fn a_server_that_puts_itself_into_the_background_is_watched_all_the_same() {
+    if !can_watch("a server in the background") || !or_skip("a server in Python", runs("python3", &["--version"])) {
+        return;
+    }
+    let (_, client) = lab(1);
+    let run = watched(&["watch", "--server", IN_THE_BACKGROUND, "--client", &client, "--type", "hello\\n"]);
+    assert_eq!(run.ended.code, Some(0), "{}\n{}", run.stdout(), run.ended.stderr);
+    assert_eq!(run.calls("server/child 1", "accept4").len(), 1, "{}", run.stdout());
+}
+
 #[test]
 fn a_time_limit_ends_programs_that_go_on_for_ever() {
     if !can_watch("a time limit") {

@@ -119,6 +119,10 @@ pub fn watch(options: &Options) -> Result<ExitCode, Problem> {
     let play = plan(options, rung)?;
     let outcome = perform(&play, &options.outputs, &mut |_| {})?;
     if let Some(signal) = outcome.interrupted {
+        // Ctrl-C is how a server ends whose clients are elsewhere.
+        if play.clients.is_empty() && signal == Signal::SIGINT {
+            return Ok(ExitCode::SUCCESS);
+        }
         return Ok(exit_code(End::Killed(signal as i32)));
     }
     match outcome.end_of("program") {

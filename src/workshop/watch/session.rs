@@ -156,8 +156,9 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
+    /// Or never will: with the last of its processes. Some put themselves into the background first.
     fn server_listens(&self) -> bool {
-        self.serves || self.players.iter().any(|player| player.role == "server" && player.ended.is_some())
+        self.serves || self.observation.is_quiet()
     }
 
     fn have_ended(&self, roles: &[String]) -> bool {
