@@ -327,7 +327,10 @@ fn a_server_that_puts_itself_into_the_background_is_watched_all_the_same() {
     let (_, client) = lab(1);
     let run = watched(&["watch", "--server", IN_THE_BACKGROUND, "--client", &client, "--type", "hello\\n"]);
     assert_eq!(run.ended.code, Some(0), "{}\n{}", run.stdout(), run.ended.stderr);
-    assert_eq!(run.calls("server/child 1", "accept4").len(), 1, "{}", run.stdout());
+    // Which child that is, is the business of whatever `python3` is here: it may be a script that starts others.
+    let accepts = run.events.iter().filter(|event| event["what"] == "returned" && event["is"]["name"] == "accept4");
+    let roles: Vec<&str> = accepts.map(|event| event["who"]["program"]["role"].as_str().unwrap()).collect();
+    assert!(matches!(roles[..], [role] if role.starts_with("server/child ")), "{roles:?}: {}", run.stdout());
 }
 
 #[test]
