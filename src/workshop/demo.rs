@@ -143,7 +143,9 @@ fn judge(lab: &Lab, play: &Play, outcome: &Outcome, account: &Account) -> Vec<Ch
     check(
         "the client's end is left in TIME-WAIT, and the server's end is gone".into(),
         Some(every(&|connection| {
-            connection.last_seen[0] == Some(State::TimeWait) && connection.last_seen[1] == Some(State::Closed)
+            // The sample that showed the one did not show the other, which may have been too short for any sample.
+            connection.last_seen[0] == Some(State::TimeWait)
+                && matches!(connection.last_seen[1], None | Some(State::Closed))
         })),
     );
     if lab.number == 3 {
