@@ -395,7 +395,7 @@ impl<'a> Session<'a> {
     /// Ends everybody who is left, shows the rest, and completes the files. What went wrong before is told at the end.
     pub fn end(mut self, played: Result<(), Problem>) -> Result<Outcome, Problem> {
         let ended = self.end_everybody();
-        let completed = self.complete();
+        let completed = self.complete(played.is_ok());
         played?;
         ended?;
         completed
@@ -422,7 +422,8 @@ impl<'a> Session<'a> {
         self.until(|session| session.last_news.elapsed() >= BUSY * 4, Some(SETTLED)).map(drop)
     }
 
-    fn complete(mut self) -> Result<Outcome, Problem> {
+    /// What is left to show, and the files. Where nothing came of it, there is nothing to explain.
+    fn complete(mut self, went_well: bool) -> Result<Outcome, Problem> {
         self.talk()?;
         let (rest, statistics) = self.observation.end().map_err(Problem::while_doing("close the lenses"))?;
         self.outcome.segments = statistics;
@@ -441,7 +442,7 @@ impl<'a> Session<'a> {
             if self.play.ladder {
                 page.gap()?;
             }
-            let legend = legend(self.play, &self.outcome);
+            let legend = if went_well { legend(self.play, &self.outcome) } else { Vec::new() };
             remarks.iter().chain(&legend).try_for_each(|line| page.line(line, 2))?;
             page.flush()?;
         }

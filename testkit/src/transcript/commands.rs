@@ -92,8 +92,9 @@ pub fn requirements(sequence: &Sequence) -> Result<(), String> {
         if command.starts_with("sudo ") && !geteuid().is_root() {
             return lacks("needs root");
         }
-        for word in first_words(command) {
-            if OUTSIDE_TOOLS.contains(&word.as_str()) && !is_installed(&word) {
+        // Not only as the first word: some commands are given others to run, `--server 'nc -l 127.0.0.1 {port}'`.
+        for word in command.split([' ', '\'', '"', '=']) {
+            if OUTSIDE_TOOLS.contains(&word) && !is_installed(word) {
                 return lacks(&format!("{word} is not installed"));
             }
         }
