@@ -254,12 +254,19 @@ fn legend(play: &Play, outcome: &Outcome) -> Vec<String> {
     if play.rung != Rung::Full {
         lines.push(format!("rung: {} ({})", play.rung, why(&play.rung)));
     }
-    let port = outcome.server_port.unwrap_or(play.port);
     lines.push("the same from the machine's own tools, beside programs that run on the machine's network:".into());
-    lines.push(format!("  ss -tanp 'sport = :{port} or dport = :{port}'"));
-    lines.push(format!("  sudo tcpdump -i lo -nn 'tcp port {port}'"));
+    match outcome.server_port.filter(|_| play.server.is_some()) {
+        Some(port) => lines.extend([
+            format!("  ss -tanp 'sport = :{port} or dport = :{port}'"),
+            format!("  sudo tcpdump -i lo -nn 'port {port}'"),
+        ]),
+        None => lines.extend(["  ss -tanp".into(), "  sudo tcpdump -i lo -nn".into()]),
+    }
     if let Some(part) = play.server.iter().chain(&play.clients).next() {
-        lines.push(format!("  strace -f -yy -e trace=network,read,write,close {}", part.line(port)));
+        lines.push(format!(
+            "  strace -f -yy -e trace=network,read,write,close {}",
+            part.line(outcome.server_port.unwrap_or(play.port))
+        ));
     }
     lines.into_iter().map(|line| in_style(QUIET, &line)).collect()
 }
