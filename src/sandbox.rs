@@ -64,6 +64,14 @@ impl Findings {
 
 fn why_not_follow(error: &std::io::Error) -> String {
     let yama = fs::read_to_string("/proc/sys/kernel/yama/ptrace_scope").unwrap_or_default();
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let tracer = status.lines().find_map(|line| line.strip_prefix("TracerPid:")).map_or("0", str::trim);
+    if tracer != "0" {
+        let error = with_name(error);
+        return format!(
+            "ptrace: {error}: process {tracer} follows this command already, and a process has one follower"
+        );
+    }
     let hint = match yama.trim() {
         "3" => "kernel.yama.ptrace_scope is 3, which only a reboot changes",
         "2" => "kernel.yama.ptrace_scope is 2: sudo sysctl kernel.yama.ptrace_scope=1",

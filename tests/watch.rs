@@ -424,3 +424,28 @@ fn without_namespaces_calls_and_states_are_shown_and_the_rung_is_said() {
     let demo = run(&mut without_namespaces(Path::new(env!("CARGO_BIN_EXE_socklab")), &["demo", "1"]));
     assert_eq!(demo.code, Some(2), "not all of it could be shown: {}", String::from_utf8_lossy(&demo.stdout));
 }
+
+#[test]
+fn where_nothing_can_be_followed_it_says_why_and_a_recording_can_still_be_looked_at() {
+    // Whom strace follows, nobody else can, nor whoever that one makes.
+    if !can_watch("the last rung") || !or_skip("a command under strace", runs("strace", &["true"])) {
+        return;
+    }
+    let directory = Directory::new();
+    let recording = directory.path().join("recording").display().to_string();
+    assert_eq!(run(&mut socklab(&["watch", "--quiet", "--record", &recording, "--", "true"])).code, Some(0));
+    let under_strace = |arguments: &[&str]| {
+        let mut command = Command::new("strace");
+        command.args(["-f", "-qq", "-o", "/dev/null", env!("CARGO_BIN_EXE_socklab")]).args(arguments);
+        run(&mut command)
+    };
+    let watch = under_strace(&["watch", "--", "true"]);
+    assert_eq!(watch.code, Some(1));
+    assert!(watch.stderr.contains("ptrace: EPERM") && watch.stderr.contains("socklab replay FILE"), "{}", watch.stderr);
+    assert!(watch.stderr.contains("follows this command already"), "{}", watch.stderr);
+    let doctor = String::from_utf8(under_strace(&["doctor"]).stdout).unwrap();
+    assert!(doctor.contains("rung: replay: recordings only"), "{doctor}");
+    let replay = under_strace(&["replay", &recording]);
+    assert_eq!(replay.code, Some(0), "{}", replay.stderr);
+    assert!(String::from_utf8_lossy(&replay.stdout).contains("has ended, exit code 0"));
+}

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::libc;
+use nix::unistd::{getpid, gettid};
 
 use crate::event::End;
 
@@ -282,7 +283,7 @@ pub(super) fn submit_to(filter: &[libc::sock_filter]) -> Result<(), Errno> {
 
 /// A way to make the thread that [waits](wait) look up, from another thread.
 #[derive(Clone, Copy, Debug)]
-pub struct Knock(libc::pthread_t);
+pub struct Knock(libc::pid_t);
 
 impl Knock {
     /// On the door of this thread. From now on SIGUSR2 does nothing in this process but to interrupt a call.
@@ -294,17 +295,17 @@ impl Knock {
         // SAFETY: the handler does nothing, which is async-signal-safe; without SA_RESTART, waitpid returns EINTR.
         let result = unsafe { libc::sigaction(libc::SIGUSR2, &raw const action, std::ptr::null_mut()) };
         Errno::result(result)?;
-        // SAFETY: pthread_self takes nothing and always succeeds.
-        Ok(Self(unsafe { libc::pthread_self() }))
+        Ok(Self(gettid().as_raw()))
     }
 
     /// Knocks. A knock that comes just before the thread begins to wait goes unheard: knock again until it has answered.
     ///
-    /// Only to be called while that thread has not been joined.
+    /// When the thread is no more, nothing happens.
     pub fn knock(self) {
-        // SAFETY: the thread has not been joined, so its handle is valid.
+        let this_process = getpid().as_raw();
+        // SAFETY: tgkill takes three numbers. A thread of this process, or none at all, gets a signal that has a handler.
         unsafe {
-            libc::pthread_kill(self.0, libc::SIGUSR2);
+            libc::syscall(libc::SYS_tgkill, this_process, self.0, libc::SIGUSR2);
         }
     }
 }
