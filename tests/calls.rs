@@ -13,7 +13,7 @@ use common::socklab;
 use nix::sys::signal::Signal;
 use serde_json::Value;
 use testkit::facts;
-use testkit::namespace::or_skip;
+use testkit::namespace::{or_skip, python_or_skip};
 use testkit::process::{Directory, Process, Server, binary, run};
 use testkit::tcp::wait_until;
 use testkit::traffic::runs;
@@ -249,11 +249,9 @@ six.sendto(b"datagram", ("::1", 9)) if socket.has_ipv6 else None
 #[test]
 fn the_calls_of_a_forking_python_program_are_those_that_strace_tells() {
     let Some(comparison) = Comparison::new() else { return };
-    if !or_skip("a program in Python", runs("python3", &["--version"])) {
-        return;
-    }
+    let Some(python) = python_or_skip("a program in Python") else { return };
     let calls = comparison.of(|watcher| {
-        assert_eq!(run(&mut behind(watcher, "python3", &["-c", PYTHON])).stderr, "");
+        assert_eq!(run(&mut behind(watcher, &python, &["-c", PYTHON])).stderr, "");
     });
     assert_eq!(calls.len(), 3, "a parent and two children: {calls:#?}");
     assert!(calls.iter().flatten().any(|call| call.ends_with("ECONNREFUSED")), "{calls:#?}");
@@ -391,10 +389,8 @@ try:
 except TimeoutError:
     print('time-out')
 ";
-    if !or_skip("a program in Python", runs("python3", &["--version"])) {
-        return;
-    }
-    let ended = run(socklab(&["trace", "--"]).args(["python3", "-c", script]));
+    let Some(python) = python_or_skip("a program in Python") else { return };
+    let ended = run(socklab(&["trace", "--"]).args([&python, "-c", script]));
     assert_eq!(String::from_utf8_lossy(&ended.stdout), "alarm\ntime-out\n", "{}", ended.stderr);
     assert!(ended.stderr.contains("gets SIGALRM"), "{}", ended.stderr);
 }

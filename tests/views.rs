@@ -21,7 +21,7 @@ use nix::pty::{Winsize, openpty};
 use serde_json::{Value, json};
 use socklab::event::{Event, Segment, What, Who};
 use socklab::view::notation;
-use testkit::namespace::{available, or_skip};
+use testkit::namespace::{available, or_skip, python_or_skip};
 use testkit::process::{Directory, run};
 use testkit::terminal::{Terminal, TerminalOptions};
 use testkit::traffic::runs;
@@ -416,14 +416,14 @@ sys.stdin.readline()
 
 #[test]
 fn the_sockets_in_the_events_are_those_that_ss_shows_at_the_same_time() {
-    let tools = runs("ss", &["-V"]).and_then(|()| runs("python3", &["--version"]));
-    if !can_watch("sockets as ss shows them") || !or_skip("ss and Python", tools) {
+    if !can_watch("sockets as ss shows them") || !or_skip("ss", runs("ss", &["-V"])) {
         return;
     }
+    let Some(python) = python_or_skip("a program in Python") else { return };
     let directory = Directory::new();
     let file = directory.path().join("run.record");
     let mut command = socklab(&["watch", "--record"]);
-    let mut watch = testkit::process::Process::start(command.arg(&file).args(["--", "python3", "-c", HOLDER]));
+    let mut watch = testkit::process::Process::start(command.arg(&file).args(["--", &python, "-c", HOLDER]));
     watch.wait_for_line(|line| line.contains("accept queue") && line.contains(" 2/1"));
     watch.wait_for_line(|line| line.contains("recv-q 5: bytes that wait for read()"));
     watch.type_line("look");

@@ -12,7 +12,7 @@ use common::socklab;
 use nix::sys::signal::Signal;
 use serde_json::Value;
 use testkit::facts;
-use testkit::namespace::{available, or_skip};
+use testkit::namespace::{available, or_skip, python_or_skip};
 use testkit::process::{Directory, Ended, Process, as_user, binary, run};
 use testkit::tcp::wait_until;
 use testkit::traffic::runs;
@@ -174,7 +174,7 @@ fn demos_1_and_2_show_what_the_labs_say() {
     }
 }
 
-const PYTHON_SERVER: &str = "python3 -c 'import socket
+const PYTHON_SERVER: &str = "-c 'import socket
 s = socket.create_server((\"127.0.0.1\", {port}))
 c, _ = s.accept()
 c.sendall(c.recv(100))
@@ -187,11 +187,12 @@ s.on(\"data\", data => { process.stdout.write(data); s.end(); });'";
 
 #[test]
 fn a_python_server_and_a_node_client_are_watched_as_well_as_the_labs() {
-    let tools = runs("python3", &["--version"]).and_then(|()| runs("node", &["--version"]));
-    if !can_watch("Python and Node") || !or_skip("Python and Node", tools) {
+    if !can_watch("Python and Node") || !or_skip("Node", runs("node", &["--version"])) {
         return;
     }
-    let run = watched(&["watch", "--server", PYTHON_SERVER, "--client", NODE_CLIENT]);
+    let Some(python) = python_or_skip("Python") else { return };
+    let server = format!("{python} {PYTHON_SERVER}");
+    let run = watched(&["watch", "--server", &server, "--client", NODE_CLIENT]);
     assert_eq!(run.ended.code, Some(0), "{}\n{}", run.stdout(), run.ended.stderr);
     assert_eq!(run.segments(7000)[..3], ["client S", "server S.", "client ."]);
     let [connect] = run.calls("client", "connect")[..] else { panic!("{}", run.stdout()) };
@@ -241,10 +242,11 @@ c.sendall(b"unix"); s.recv(100)
 
 #[test]
 fn datagrams_ipv6_unix_sockets_a_reset_and_a_half_close_are_shown() {
-    if !can_watch("many kinds of sockets") || !or_skip("a program in Python", runs("python3", &["--version"])) {
+    if !can_watch("many kinds of sockets") {
         return;
     }
-    let run = watched(&["watch", "--", "python3", "-c", MANY_KINDS]);
+    let Some(python) = python_or_skip("a program in Python") else { return };
+    let run = watched(&["watch", "--", &python, "-c", MANY_KINDS]);
     let stdout = run.stdout();
     assert_eq!(run.ended.code, Some(0), "{stdout}\n{}", run.ended.stderr);
     for part in
@@ -311,7 +313,7 @@ fn a_server_that_never_listens_ends_at_once_or_is_not_there_is_told_apart() {
 }
 
 /// A server that listens only after its first process has ended, as programs do that put themselves into the background.
-const IN_THE_BACKGROUND: &str = "python3 -c 'import os, socket
+const IN_THE_BACKGROUND: &str = "-c 'import os, socket
 if os.fork(): os._exit(0)
 os.setsid()
 s = socket.create_server((\"127.0.0.1\", {port}))
@@ -321,13 +323,14 @@ c.close(); s.close()'";
 
 #[test]
 fn a_server_that_puts_itself_into_the_background_is_watched_all_the_same() {
-    if !can_watch("a server in the background") || !or_skip("a server in Python", runs("python3", &["--version"])) {
+    if !can_watch("a server in the background") {
         return;
     }
+    let Some(python) = python_or_skip("a server in Python") else { return };
+    let server = format!("{python} {IN_THE_BACKGROUND}");
     let (_, client) = lab(1);
-    let run = watched(&["watch", "--server", IN_THE_BACKGROUND, "--client", &client, "--type", "hello\\n"]);
+    let run = watched(&["watch", "--server", &server, "--client", &client, "--type", "hello\\n"]);
     assert_eq!(run.ended.code, Some(0), "{}\n{}", run.stdout(), run.ended.stderr);
-    // Which child that is, is the business of whatever `python3` is here: it may be a script that starts others.
     let accepts = run.events.iter().filter(|event| event["what"] == "returned" && event["is"]["name"] == "accept4");
     let roles: Vec<&str> = accepts.map(|event| event["who"]["program"]["role"].as_str().unwrap()).collect();
     assert!(matches!(roles[..], [role] if role.starts_with("server/child ")), "{roles:?}: {}", run.stdout());
@@ -377,14 +380,15 @@ fn the_exit_code_of_a_single_command_is_its_own() {
 
 #[test]
 fn what_programs_print_and_send_cannot_reach_the_terminal_raw() {
-    if !can_watch("hostile output") || !or_skip("a program in Python", runs("python3", &["--version"])) {
+    if !can_watch("hostile output") {
         return;
     }
+    let Some(python) = python_or_skip("a program in Python") else { return };
     let script = "import socket, sys
 a, b = socket.socketpair()
 a.send(b'\\x1b[2J\\x9b\\xff'); b.recv(10)
 sys.stdout.buffer.write(b'\\x1b]0;title\\x07\\xe2\\x80\\xae\\n'); sys.stderr.buffer.write(b'\\x1bc\\n')";
-    let ended = run(&mut socklab(&["watch", "--", "python3", "-c", script]));
+    let ended = run(&mut socklab(&["watch", "--", &python, "-c", script]));
     let text = String::from_utf8(ended.stdout).unwrap();
     let is_harmless = |character: char| character == '\n' || !(character.is_control() || character == '\u{202e}');
     assert!(text.chars().all(is_harmless), "{text:?}");

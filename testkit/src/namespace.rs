@@ -93,6 +93,16 @@ pub fn or_skip(what: &str, available: Result<(), String>) -> bool {
     false
 }
 
+/// [`python`](crate::traffic::python), or `None` after [`or_skip`] has said what is skipped.
+///
+/// # Panics
+///
+/// As [`or_skip`] does.
+pub fn python_or_skip(what: &str) -> Option<String> {
+    let python = crate::traffic::python();
+    or_skip(what, python.as_ref().map(drop).map_err(Clone::clone)).then(|| python.unwrap_or_default())
+}
+
 /// Runs the body of the test called `name` in a namespace of its own, or skips it with [`or_skip`].
 ///
 /// The test executable starts itself once more, inside, for this one test; `name` must be the test's full path, as

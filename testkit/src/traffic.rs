@@ -156,6 +156,19 @@ pub fn full_port() -> (OwnedFd, TcpStream, SocketAddr) {
     (fd, first, address)
 }
 
+/// Python's interpreter itself. What `python3` names may be a script that starts others to find it, and whoever watches
+/// it sees the calls of all of them.
+pub fn python() -> Result<String, String> {
+    let output = Command::new("python3").args(["-c", "import sys; print(sys.executable)"]).output();
+    let output = output.map_err(|error| format!("python3: {error}"))?;
+    let path = String::from_utf8_lossy(&output.stdout).trim().to_string();
+    if output.status.success() && !path.is_empty() {
+        Ok(path)
+    } else {
+        Err(format!("python3 ended with {}", output.status))
+    }
+}
+
 /// Whether `program` can be run here, as [`or_skip`](crate::namespace::or_skip) takes it.
 pub fn runs(program: &str, arguments: &[&str]) -> Result<(), String> {
     let mut command = Command::new(program);
