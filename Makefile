@@ -32,18 +32,30 @@ help: ## Say what there is
 lab1: ## Terminal 1: an echo server, one client at a time, and its sockets' states
 lab2: ## Terminal 1: the same one level down: fds, sockaddr, errno; IPv6, Unix sockets
 lab3: ## Terminal 1: a process per client
+lab4: ## Terminal 1: messages, not bytes; a thread per client
+lab5: ## Terminal 1: one thread for all clients: non-blocking sockets and poll
+lab6: ## Terminal 1: the same with epoll, for 10,000 clients
+lab7: ## Terminal 1: the chat server
 lab%: socklab
 	@$(SOCKLAB) run $* $(RUN)
 
 client1: ## Terminal 2: the client of lab 1
 client2: ## Terminal 2: the client of lab 2
 client3: ## Terminal 2: the client of lab 3
+client4: ## Terminal 2: the client of lab 4
+client5: ## Terminal 2: the client of lab 5
+client6: ## Terminal 2: the client of lab 6
+client7: ## Terminal 2: the chat's client
 client%: socklab
 	@$(SOCKLAB) client $* $(CLIENT)
 
 demo1: ## Lab 1 unattended: calls, states and segments on one timeline, and what happened
 demo2: ## Lab 2 unattended
 demo3: ## Lab 3 unattended, with two clients
+demo4: ## Lab 4 unattended, with two clients
+demo5: ## Lab 5 unattended, with two clients
+demo6: ## Lab 6 unattended, with two clients
+demo7: ## Lab 7 unattended: Alice and Bob, a conversation
 demo%: socklab
 	@$(SOCKLAB) demo $* $(ARGS)
 
@@ -52,6 +64,10 @@ states: socklab ## Terminal 3: the kernel's sockets, explained (PORT= for one po
 
 diff2: ## What lab 2 adds to lab 1: only the lines that teach
 diff3: ## What lab 3 adds to lab 2
+diff4: ## What lab 4 adds to lab 3
+diff5: ## What lab 5 puts in the place of lab 3's processes
+diff6: ## What lab 6 adds to lab 5
+diff7: ## What lab 7 makes of lab 6
 diff%: socklab
 	@$(SOCKLAB) diff $*
 

@@ -25,6 +25,25 @@ pub const LABS: &[Lab] = &[
         port: 7002,
     },
     Lab { number: 3, package: "lab03_fork", idea: "a process per client: fork, SIGCHLD, zombies", port: 7003 },
+    Lab {
+        number: 4,
+        package: "lab04_messages",
+        idea: "bytes are not messages: frames, JSON, a thread per client",
+        port: 7004,
+    },
+    Lab {
+        number: 5,
+        package: "lab05_poll",
+        idea: "one thread, many clients: non-blocking sockets, poll(2)",
+        port: 7005,
+    },
+    Lab {
+        number: 6,
+        package: "lab06_epoll",
+        idea: "readiness at scale: epoll(7), slow readers, 10,000 clients",
+        port: 7006,
+    },
+    Lab { number: 7, package: "lab07_chat", idea: "the full chat server: users, broadcast, history", port: 7007 },
 ];
 
 impl Lab {
@@ -80,7 +99,7 @@ mod tests {
 
     #[test]
     fn a_lab_that_does_not_exist_is_answered_with_the_nearest() {
-        for (asked, nearest) in [("0", "lab 1"), ("9", "lab 3"), ("4294967295", "lab 3"), ("x", "lab 1")] {
+        for (asked, nearest) in [("0", "lab 1"), ("9", "lab 7"), ("4294967295", "lab 7"), ("x", "lab 1")] {
             let message = Lab::find(asked).unwrap_err().to_string();
             assert!(message.contains(nearest), "{message}");
         }
