@@ -11,9 +11,9 @@ mod raw;
 mod screen;
 
 pub use failure::{During, Failure};
-pub use keyboard::Keyboard;
+pub use keyboard::{Keyboard, TypedLines};
 pub use options::{ClientOptions, ServerOptions};
-pub use raw::{wait_until_connected, write_all};
+pub use raw::{raise_the_limit_of_descriptors, wait_until_connected, write_all};
 pub use screen::{Screen, printable, say};
 
 /// Prints one line of a server's log, as `println!` would, and goes on when nobody reads it any more.

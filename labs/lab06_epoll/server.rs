@@ -1,3 +1,172 @@
-//! Placeholder.
+//! Lab 6, the server: readiness at scale.
+//!
+//! What it does     the echo of lab 5, for ten thousand clients at once, still in one thread.
+//! New here         epoll: the kernel keeps the list of sockets, and a turn costs what is ready, not what is open. Level- and
+//!                  edge-triggered readiness. Buffers that exist only while there is something to write. RLIMIT_NOFILE.
+//! Still wrong      bytes are echoed as they come, without a meaning, and clients know nothing of each other (lab 7); a kill
+//!                  cuts everybody off in the middle of a word (lab 7).
+//! Terminal 1       make lab6          or make lab6 ARGS=--edge
+//! Terminal 2       make client6       or make client6 ARGS='--connections 1000'
+//! Terminal 3       make states        and strace -p $(pidof lab6-server)
+//! Watch            an idle connection costs nothing in a turn. A client that does not read: its Recv-Q fills, then our Send-Q,
+//!                  then our Recv-Q, and then it is the client who has to wait.
+//! Man pages        epoll(7), epoll_ctl(2), epoll_wait(2), getrlimit(2) under RLIMIT_NOFILE
+//! Peer             connection.rs: one client's turn; client.rs; exercises 6.1 to 6.5 in EXERCISES.md
 
-fn main() {}
+mod connection;
+
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use clap::Parser;
+use connection::{Connection, Turn, named, serve};
+use kit::{During, Failure, ServerOptions, say};
+use nix::errno::Errno;
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::socket::{self, AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, setsockopt, sockopt};
+
+/// How many established connections the kernel keeps for us until we accept them: more than lab 5, as thousands may come at
+/// once. The kernel takes no more than net.core.somaxconn (listen(2)).
+const BACKLOG: i32 = 4096;
+/// One for all: what was read for one client is written before the next one is read.
+const BUFFER_SIZE: usize = 64 * 1024;
+/// How long to leave the listening socket alone when there is no file descriptor left for a new connection.
+const BREATH: Duration = Duration::from_millis(500);
+/// How many connections to accept before the clients that are here already get their turn.
+const ACCEPTS: usize = 64;
+/// How many ready sockets to be told of in one turn.
+const EVENTS: usize = 1024;
+
+/// Lab 6: an echo server with epoll
+#[derive(Parser)]
+struct Options {
+    #[command(flatten)]
+    server: ServerOptions<7006>,
+
+    /// Be told when a socket becomes ready, not as long as it is (EPOLLET)
+    #[arg(long)]
+    edge: bool,
+}
+
+fn main() -> Result<(), Failure> {
+    let options = Options::parse();
+    let address = options.server.address();
+    let mut buffer = vec![0; BUFFER_SIZE];
+    raise_the_limit_of_descriptors();
+
+    let domain = if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+    let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
+    let listener = socket::socket(domain, SockType::Stream, flags, None).during("socket", address)?;
+    setsockopt(&listener, sockopt::ReuseAddr, &true).during("setsockopt SO_REUSEADDR", address)?;
+    socket::bind(listener.as_raw_fd(), &SockaddrStorage::from(address)).during("bind", address)?;
+    socket::listen(&listener, Backlog::new(BACKLOG).unwrap_or(Backlog::MAXCONN)).during("listen", address)?;
+
+    // epoll_create1(2) makes a list in the kernel, with a descriptor of its own. epoll_ctl(2) puts a socket on it, once.
+    let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).during("epoll_create1", address)?;
+    epoll.add(&listener, named(&listener, EpollFlags::EPOLLIN)).during("epoll_ctl", address)?;
+    let bound: SockaddrStorage = socket::getsockname(listener.as_raw_fd()).during("getsockname", address)?;
+    say!("listening on {bound}");
+
+    // A client's place is its descriptor: the kernel gives out the lowest free number, so there are few holes.
+    let mut connections: Vec<Option<Connection>> = Vec::new();
+    let mut events = vec![EpollEvent::empty(); EVENTS];
+    let mut unfinished: Vec<usize> = Vec::new();
+    let mut full_since: Option<Instant> = None;
+    loop {
+        if full_since.is_some_and(|since| since.elapsed() >= BREATH) {
+            full_since = None;
+            epoll.modify(&listener, &mut named(&listener, EpollFlags::EPOLLIN)).during("epoll_ctl", address)?;
+        }
+        // epoll_wait(2) sleeps until a socket is ready, and hands out those that are, not all that are open. A socket is named
+        // as long as it is ready (level-triggered), or each time that something new has happened to it (edge-triggered).
+        let count = match epoll.wait(&mut events, timeout(&unfinished, full_since)) {
+            Ok(count) => count,
+            Err(Errno::EINTR) => 0,
+            Err(errno) => return Err(Failure::new("epoll_wait", address, errno)),
+        };
+        let mut may_accept = false;
+        let ready = events[..count].iter().map(|event| event.data() as usize);
+        for place in std::mem::take(&mut unfinished).into_iter().chain(ready) {
+            may_accept |= place == listener.as_raw_fd() as usize;
+            let Some(connection) = connections.get_mut(place).and_then(Option::as_mut) else { continue };
+            match serve(connection, &mut buffer, options.edge) {
+                Turn::Finished => {
+                    say!("{} finished: {} bytes echoed", connection.client, connection.echoed);
+                    // close(2) takes the socket off the kernel's list as well.
+                    connections[place] = None;
+                }
+                Turn::Lost(failure) => {
+                    say!("{} lost after {} bytes: {failure}", connection.client, connection.echoed);
+                    connections[place] = None;
+                }
+                Turn::Unfinished => unfinished.push(place),
+                Turn::Waits if options.edge => {}
+                Turn::Waits => connection.ask_anew(&epoll).during("epoll_ctl", &connection.client)?,
+            }
+        }
+        // After the clients: only now may a descriptor that one of them has left be given to another.
+        if may_accept && !accept_all(&listener, &epoll, options.edge, &mut connections).during("accept", address)? {
+            // The listening socket would be ready for ever, and we would never rest.
+            full_since = Some(Instant::now());
+            epoll.modify(&listener, &mut named(&listener, EpollFlags::empty())).during("epoll_ctl", address)?;
+        }
+    }
+}
+
+/// How long epoll_wait may sleep.
+fn timeout(unfinished: &[usize], full_since: Option<Instant>) -> EpollTimeout {
+    match full_since {
+        _ if !unfinished.is_empty() => EpollTimeout::ZERO,
+        Some(since) => EpollTimeout::try_from(BREATH.saturating_sub(since.elapsed())).unwrap_or(EpollTimeout::ZERO),
+        None => EpollTimeout::NONE,
+    }
+}
+
+/// Takes connections out of the accept queue until it is empty, or the others' turn has come. False if no descriptor is left.
+fn accept_all(
+    listener: &OwnedFd,
+    epoll: &Epoll,
+    edge: bool,
+    connections: &mut Vec<Option<Connection>>,
+) -> Result<bool, Errno> {
+    for _ in 0..ACCEPTS {
+        match accept(listener) {
+            Ok((socket, client)) => {
+                say!("{client} connected");
+                let connection = Connection::new(socket, client.to_string().into());
+                epoll.add(&connection.socket, connection.first_event(edge))?;
+                let place = connection.socket.as_raw_fd() as usize;
+                connections.resize_with(connections.len().max(place + 1), || None);
+                connections[place] = Some(connection);
+            }
+            // The queue is empty.
+            Err(Errno::EAGAIN) => break,
+            Err(Errno::EINTR) => continue,
+            // The client was gone again before we came to it.
+            Err(Errno::ECONNABORTED | Errno::ENOTCONN) => continue,
+            // No file descriptor is left. Clients stay in the queue: take a breath, or this loop would take a whole core.
+            Err(errno @ (Errno::EMFILE | Errno::ENFILE)) => {
+                say!("accept: {errno:?} ({}); whoever connects waits in the accept queue", errno.desc());
+                return Ok(false);
+            }
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(true)
+}
+
+fn accept(listener: &OwnedFd) -> Result<(OwnedFd, SockaddrStorage), Errno> {
+    let fd = socket::accept4(listener.as_raw_fd(), SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC)?;
+    // SAFETY: accept4 has just made this descriptor, and nobody else knows of it.
+    let connection = unsafe { OwnedFd::from_raw_fd(fd) };
+    let client = socket::getpeername(fd)?;
+    Ok((connection, client))
+}
+
+/// A descriptor per client: 1,024, the usual soft limit, would be few. Up to the hard limit we may raise it ourselves.
+fn raise_the_limit_of_descriptors() {
+    if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
+    }
+}
