@@ -135,7 +135,11 @@ fn accept_all(
             Ok((socket, client)) => {
                 say!("{client} connected");
                 let connection = Connection::new(socket, client.to_string().into());
-                epoll.add(&connection.socket, connection.first_event(edge))?;
+                // No memory, or too many watches (epoll(7)): this client is turned away; the others are served on.
+                if let Err(errno) = epoll.add(&connection.socket, connection.first_event(edge)) {
+                    say!("{}\n  {client} is turned away", Failure::new("epoll_ctl", client, errno));
+                    continue;
+                }
                 let place = connection.socket.as_raw_fd() as usize;
                 connections.resize_with(connections.len().max(place + 1), || None);
                 connections[place] = Some(connection);

@@ -15,7 +15,6 @@ use lab07_chat::frames::TooLong;
 use lab07_chat::hub::{HistoryLimits, Hub};
 use lab07_chat::outbox::Limits;
 use lab07_chat::protocol::{Asked, Code, Re, Refusal, Request, parse};
-use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollFlags};
 
 use crate::connection::{Connection, named};
@@ -63,6 +62,7 @@ pub struct Room {
     /// A client's place is its descriptor: the kernel gives out the lowest free number, so there are few holes.
     places: Vec<Option<Connection>>,
     open: usize,
+    is_ending: bool,
     /// Whom something has to be written to at the end of this turn.
     to_flush: Vec<usize>,
     /// Who has left in this turn, which the others have to be told.
@@ -76,7 +76,17 @@ impl Room {
         let max_frame = rules.max_frame as usize;
         let limits = HistoryLimits { messages: rules.history as usize, bytes: HISTORY_BYTES, max_frame };
         let (to_flush, departed, unfinished) = (Vec::new(), Vec::new(), Vec::new());
-        Self { epoll, rules, hub: Hub::new(limits), places: Vec::new(), open: 0, to_flush, departed, unfinished }
+        Self {
+            epoll,
+            rules,
+            hub: Hub::new(limits),
+            places: Vec::new(),
+            open: 0,
+            is_ending: false,
+            to_flush,
+            departed,
+            unfinished,
+        }
     }
 
     pub fn is_empty(&self) -> bool {
@@ -90,12 +100,15 @@ impl Room {
 
     /// Whether somebody is here whose time may run out.
     pub fn has_to_look_at_the_clock(&self) -> bool {
-        self.open > self.hub.count()
+        self.is_ending || self.open > self.hub.count()
     }
 
     /// A connection that accept has just handed out.
-    pub fn welcome(&mut self, socket: OwnedFd, client: Box<str>, now: Instant) -> Result<(), Errno> {
-        self.epoll.add(&socket, named(&socket, EpollFlags::EPOLLIN))?;
+    pub fn welcome(&mut self, socket: OwnedFd, client: Box<str>, now: Instant) {
+        // No memory, or too many watches (epoll(7)): this client is turned away; the others are served on.
+        if let Err(errno) = self.epoll.add(&socket, named(&socket, EpollFlags::EPOLLIN)) {
+            return say!("{}\n  {client} is turned away", Failure::new("epoll_ctl", &client, errno));
+        }
         say!("{client} connected");
         let place = socket.as_raw_fd() as usize;
         let queue = Limits { bytes: self.rules.queue_bytes as usize, messages: self.rules.queue_messages as usize };
@@ -107,7 +120,6 @@ impl Room {
             let message = format!("{} clients are here, which is the limit", self.rules.max_clients);
             self.dismiss(place, &Refusal::new(Code::ServerFull, message), now);
         }
-        Ok(())
     }
 
     /// One client's turn: what it has sent is read and carried out. What there is to tell is queued, for itself and others.
@@ -260,6 +272,7 @@ impl Room {
 
     /// Everybody is let go. Nobody is told of the others: all are told the same.
     pub fn shut_down(&mut self, now: Instant) {
+        self.is_ending = true;
         for place in 0..self.places.len() {
             self.dismiss(place, &Refusal::new(Code::ShuttingDown, "the server is ending; goodbye"), now);
         }
