@@ -63,6 +63,9 @@ impl Failure {
             (_, Errno::EAFNOSUPPORT) => "the address is of another family than the socket: see --family".into(),
             (_, Errno::EMFILE) => "this process may not open more file descriptors: ulimit -n".into(),
             ("fork", Errno::EAGAIN) => "this user may not start more processes: ulimit -u".into(),
+            ("pthread_create", Errno::EAGAIN) => {
+                "this user may not start more threads, which count as processes: ulimit -u".into()
+            }
             _ => return None,
         };
         Some(advice)

@@ -62,6 +62,11 @@ impl Frames {
         self.skips || self.start < self.bytes.len()
     }
 
+    /// How many bytes are kept: those of a frame that has not ended yet.
+    pub fn kept(&self) -> usize {
+        self.bytes.len() - self.start
+    }
+
     /// Looks at a frame without an end so far, and lets go of what need not be kept. True if it is to be reported now.
     fn is_too_long(&mut self) -> bool {
         let is_too_long = !self.skips && self.bytes.len() - self.start > self.limit;

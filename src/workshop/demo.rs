@@ -133,7 +133,15 @@ fn judge(lab: &Lab, play: &Play, outcome: &Outcome, account: &Account) -> Vec<Ch
         let [[sent, answered], [got, received]] = [connection.written, connection.read];
         sent > 0 && sent == received && answered == got && sent == got
     };
-    check("every byte that a client writes comes back to it".into(), Some(every(&is_echoed)));
+    let is_answered = |connection: &Connection| {
+        let [[sent, answered], [got, received]] = [connection.written, connection.read];
+        sent > 0 && sent == received && answered > 0 && answered == got
+    };
+    if lab.number == 4 {
+        check("every request is read to its end, and every answer".into(), Some(every(&is_answered)));
+    } else {
+        check("every byte that a client writes comes back to it".into(), Some(every(&is_echoed)));
+    }
     check(
         "the client closes first, then the server; nobody resets".into(),
         with_segments(every(&|connection| {
