@@ -25,6 +25,12 @@ pub struct HistoryLimits {
     pub max_frame: usize,
 }
 
+impl Default for HistoryLimits {
+    fn default() -> Self {
+        Self { messages: 1000, bytes: 1024 * 1024, max_frame: 64 * 1024 }
+    }
+}
+
 /// Everybody who is registered, and what they said.
 pub struct Hub {
     /// In the order in which they registered: whoever is told something is found by walking along here.
@@ -195,7 +201,7 @@ mod tests {
     use super::*;
     use crate::protocol::parse;
 
-    const LIMITS: HistoryLimits = HistoryLimits { messages: 1000, bytes: 1 << 20, max_frame: 64 * 1024 };
+    const LIMITS: HistoryLimits = HistoryLimits { messages: 1000, bytes: 1024 * 1024, max_frame: 64 * 1024 };
 
     fn ask(hub: &mut Hub, from: ConnectionId, request: &str) -> (String, Option<String>) {
         let now = "2026-03-21T14:05:09.1Z".parse().unwrap();
