@@ -52,9 +52,9 @@ client%: socklab
 demo1: ## Lab 1 unattended: calls, states and segments on one timeline, and what happened
 demo2: ## Lab 2 unattended
 demo3: ## Lab 3 unattended, with two clients
-demo4: ## Lab 4 unattended, with two clients
-demo5: ## Lab 5 unattended, with two clients
-demo6: ## Lab 6 unattended, with two clients
+demo4: ## Lab 4 unattended: a message byte by byte, and ten at once
+demo5: ## Lab 5 unattended, with two clients at once
+demo6: ## Lab 6 unattended, with two clients at once
 demo7: ## Lab 7 unattended: Alice and Bob, a conversation
 demo%: socklab
 	@$(SOCKLAB) demo $* $(ARGS)
@@ -65,9 +65,9 @@ states: socklab ## Terminal 3: the kernel's sockets, explained (PORT= for one po
 diff2: ## What lab 2 adds to lab 1: only the lines that teach
 diff3: ## What lab 3 adds to lab 2
 diff4: ## What lab 4 adds to lab 3
-diff5: ## What lab 5 puts in the place of lab 3's processes
+diff5: ## What lab 5 puts in the place of the processes of lab 3
 diff6: ## What lab 6 adds to lab 5
-diff7: ## What lab 7 makes of lab 6
+diff7: ## What lab 7 adds to lab 6, and its client to that of lab 4
 diff%: socklab
 	@$(SOCKLAB) diff $*
 

@@ -210,7 +210,10 @@ enum Command {
     },
     /// List the labs
     List,
-    /// Show what lab N adds to the lab before (make diff2)
+    /// Show what lab N adds to the lab that it goes on from (make diff2)
+    ///
+    /// Server and client each by itself, with the modules that stand beside them, function by function: + is new, - is gone,
+    /// = only stood elsewhere. Lab 4 and lab 5 both go on from lab 3; lab 7's server from lab 6's, its client from lab 4's.
     Diff {
         /// Number of the lab
         #[arg(value_name = "N", value_parser = Lab::find)]

@@ -401,7 +401,7 @@ fn forty_columns_without_colour_are_enough() {
 fn a_lab_that_does_not_exist_is_answered_with_the_nearest() {
     let ended = run(&mut socklab(&["run", "9"]));
     assert_eq!(ended.code, Some(2));
-    assert!(ended.stderr.contains("there is no lab \"9\"; the nearest is lab 3"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("there is no lab \"9\"; the nearest is lab 7"), "{}", ended.stderr);
     for port in ["70000", "abc"] {
         let ended = run(&mut socklab(&["run", "1", "--port", port]));
         assert_eq!(ended.code, Some(2));

@@ -174,6 +174,94 @@ fn demos_1_and_2_show_what_the_labs_say() {
     }
 }
 
+#[test]
+fn demos_4_to_7_show_what_the_labs_say() {
+    if !can_watch("demos") {
+        return;
+    }
+    let parts: [&[&str]; 4] = [
+        &["a new thread: server/thread 2", "yes ten messages in one write"],
+        &[
+            "poll([4<← :",
+            "POLLIN, 3<listen> POLLIN], no time limit) = ",
+            " ready: ",
+            "yes poll waits for all of them at once",
+        ],
+        &[
+            "EPOLL_CTL_ADD, 5<127.0.0.1:7006 ← :",
+            "epoll_wait(4<epoll>, no time limit) = 1 ready: ",
+            "yes epoll_ctl puts",
+        ],
+        &["typed: Hello everyone!", "] Alice: Hello everyone!", "] Bob: Hi Alice", "yes on the wire, too"],
+    ];
+    for (lab, parts) in (4..).zip(parts) {
+        let run = watched(&["demo", &lab.to_string()]);
+        let stdout = run.stdout();
+        assert_eq!(run.ended.code, Some(0), "lab {lab}: {stdout}\n{}", run.ended.stderr);
+        for part in parts {
+            assert!(stdout.contains(part), "lab {lab}: {part:?} is missing:\n{stdout}");
+        }
+        assert!(!stdout.contains("  NO  ") && !stdout.contains("was not started"), "{stdout}");
+    }
+}
+
+/// A demo whose server or client is another program; each pair is whose place is taken, and by whom.
+fn demo_with(lab: &str, others: &[(&str, &str)]) -> Ended {
+    let directory = Directory::new();
+    let socklab = directory.copy_of("socklab");
+    for (place, program) in others {
+        fs::copy(binary(program), directory.path().join(place)).unwrap();
+    }
+    run(Command::new(socklab).args(["demo", lab, "--quiet"]))
+}
+
+#[test]
+fn a_demo_fails_where_the_server_is_not_what_the_lab_says() {
+    if !can_watch("demos of the wrong servers") {
+        return;
+    }
+    let cases: [(&str, &str, &[&str]); 3] = [
+        ("5", "lab6-server", &["poll waits for all of them at once"]),
+        (
+            "6",
+            "lab5-server",
+            &["epoll_wait waits for all of them", "epoll_ctl puts each socket on the kernel's list once"],
+        ),
+        (
+            "5",
+            "lab3-server",
+            &["the server is one process", "no call on a socket of the server can sleep", "it says EAGAIN"],
+        ),
+    ];
+    for (lab, server, claims) in cases {
+        let client = format!("lab{lab}-client");
+        let ended = demo_with(lab, &[(&format!("lab{lab}-server"), server), (&client, &client)]);
+        let stdout = String::from_utf8(ended.stdout).unwrap();
+        assert_eq!(ended.code, Some(1), "{stdout}\n{}", ended.stderr);
+        for claim in claims {
+            let found = stdout.lines().find(|line| line.contains(claim));
+            assert!(found.is_some_and(|line| line.starts_with("  NO  ")), "{claim}: {stdout}");
+        }
+    }
+}
+
+#[test]
+fn a_client_whose_cue_is_never_given_is_not_started_and_the_demo_says_so_and_fails() {
+    if !can_watch("a cue that is never given") {
+        return;
+    }
+    // The first client ends at once and says nothing.
+    let directory = Directory::new();
+    let socklab = directory.copy_of("socklab");
+    directory.copy_of("lab5-server");
+    fs::copy("/bin/true", directory.path().join("lab5-client")).unwrap();
+    let ended = run(Command::new(socklab).args(["demo", "5"]));
+    let stdout = String::from_utf8(ended.stdout).unwrap();
+    assert_eq!(ended.code, Some(1), "{stdout}\n{}", ended.stderr);
+    assert!(stdout.contains("client 2 was not started: client 1 has never said \"hello\""), "{stdout}");
+    assert!(stdout.contains("  NO  every client exits with code 0"), "{stdout}");
+}
+
 const PYTHON_SERVER: &str = "-c 'import socket
 s = socket.create_server((\"127.0.0.1\", {port}))
 c, _ = s.accept()

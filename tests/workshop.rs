@@ -38,6 +38,10 @@ fn a_bare_make_has_one_line_for_every_target_of_every_lab() {
         }
         let diff = format!("diff{}", lab.number);
         assert_eq!(targets.contains(&diff.as_str()), lab.number > 1, "{diff}: {help}");
+        for before in [lab.before_its_server(), lab.before_its_client()].into_iter().flatten() {
+            let line = help.lines().find(|line| line.starts_with(&format!("  make {diff} "))).unwrap();
+            assert!(line.contains(&format!("lab {}", before.number)), "{line}");
+        }
     }
     let others: Vec<&&str> =
         targets.iter().filter(|target| !target.ends_with(|last: char| last.is_ascii_digit())).collect();
@@ -60,6 +64,10 @@ fn every_lab_has_its_package_its_binaries_its_readme_and_its_place_in_the_docume
             "README.md does not link {}",
             lab.package
         );
+        for target in ["lab", "client", "demo"] {
+            assert!(readme.contains(&format!("`make {target}{}`", lab.number)), "README.md: {target}{}", lab.number);
+        }
+        assert_eq!(readme.contains(&format!("`make diff{}`", lab.number)), lab.number > 1);
         assert!(read(&format!("labs/{}/README.md", lab.package)).len() > 1000);
         let numbered = exercises.lines().filter(|line| line.starts_with(&format!("### {}.", lab.number))).count();
         assert!(numbered >= 4, "lab {} has {numbered} exercises", lab.number);
@@ -88,16 +96,48 @@ fn list_names_every_lab() {
     }
 }
 
+/// What `socklab diff` prints for a lab.
+fn diff(lab: u8) -> String {
+    let ended = run(&mut socklab(&["diff", &lab.to_string()]));
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    String::from_utf8(ended.stdout).unwrap()
+}
+
 #[test]
-fn diff_shows_what_a_lab_adds_and_lab_1_has_no_lab_before_it() {
-    let diff = run(&mut socklab(&["diff", "3"]));
-    let diff = String::from_utf8(diff.stdout).unwrap();
-    assert!(diff.lines().any(|line| line.starts_with('+') && line.contains("fork()")), "{diff}");
-    let changes = diff.lines().filter(|line| line.starts_with(['+', '-']));
-    for change in changes {
-        assert!(!change.contains("use ") || !change.ends_with(';') || change.contains("//"), "an import: {change}");
-        assert!(!change[1..].trim_start().starts_with("//!"), "a header: {change}");
+fn diff_compares_each_program_with_that_of_the_lab_that_it_goes_on_from() {
+    for lab in LABS {
+        let (Some(server), Some(client)) = (lab.before_its_server(), lab.before_its_client()) else { continue };
+        let told = diff(lab.number);
+        for (file, before) in [("server.rs", server), ("client.rs", client)] {
+            let heading = format!(": {} → {}", before.package, lab.package);
+            let found = told.lines().find(|line| line.starts_with(file) && line.ends_with(&heading));
+            assert!(found.is_some(), "{file}{heading}: {told}");
+        }
+        for change in told.lines().filter(|line| line.starts_with(['+', '-', '='])) {
+            assert!(!change.contains("use ") || !change.ends_with(';') || change.contains("//"), "an import: {change}");
+            assert!(!change[1..].trim_start().starts_with("//!"), "a header: {change}");
+        }
     }
+}
+
+#[test]
+fn diff_shows_the_idea_of_a_lab_and_names_what_it_has_taken_the_place_of() {
+    let fork = diff(3);
+    assert!(fork.lines().any(|line| line.starts_with('+') && line.contains("fork()")), "{fork}");
+    let poll = diff(5);
+    assert!(poll.lines().any(|line| line.starts_with('+') && line.contains("match poll(")), "{poll}");
+    assert!(poll.lines().any(|line| line.starts_with("- ") && line.contains("fn reap, fn end_all")), "{poll}");
+    assert!(!poll.contains("waitpid("), "what is gone as a whole is named, and not repeated: {poll}");
+    // What lab 6's server has in a second file stood in lab 5's own: it is compared with that.
+    let epoll = diff(6);
+    assert!(epoll.contains("server.rs and connection.rs: lab05_poll → lab06_epoll"), "{epoll}");
+    assert!(epoll.contains("    unsent: Vec<u8>,") && !epoll.contains("+    unsent: Vec<u8>,"), "{epoll}");
+    let chat = diff(7);
+    assert!(chat.contains("it uses the library lab07_chat: ") && chat.contains("labs/lab07_chat/hub.rs"), "{chat}");
+}
+
+#[test]
+fn lab_1_has_no_lab_before_it() {
     let first = run(&mut socklab(&["diff", "1"]));
     assert_eq!(first.code, Some(1));
     assert!(first.stderr.contains("lab 1 is the first one"), "{}", first.stderr);

@@ -27,6 +27,10 @@ fuzz_target!(|input: (u8, [u64; 6], i64, &[u8])| {
         }
         let _ = call.is_of_interest(words, &memory, |fd| fd & 1 == 0);
         let _ = call.pair(words, &memory);
+        let _ = call.on_list(words, &memory);
+        for returned in [None, Some(returned), Some(1), Some(bytes.len() as i64)] {
+            assert!(call.waits(words, returned, &memory).len() <= 16);
+        }
         let _ = syscall::fcntl_copies(words);
     }
 });

@@ -24,6 +24,8 @@ pub const POLL: Names = names!(POLLIN POLLOUT POLLPRI POLLERR POLLHUP POLLNVAL P
 /// Events of epoll(7).
 pub const EPOLL: Names =
     names!(EPOLLIN EPOLLOUT EPOLLPRI EPOLLERR EPOLLHUP EPOLLRDHUP EPOLLET EPOLLONESHOT EPOLLEXCLUSIVE);
+/// Flags of epoll_create1(2).
+pub const EPOLL_FLAGS: Names = names!(EPOLL_CLOEXEC);
 /// What epoll_ctl(2) does.
 pub const EPOLL_OPERATIONS: Names = names!(EPOLL_CTL_ADD EPOLL_CTL_MOD EPOLL_CTL_DEL);
 /// What fcntl(2) does, as far as it concerns sockets.

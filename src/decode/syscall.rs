@@ -14,6 +14,8 @@ pub type Memory<'a> = &'a dyn Fn(u64, &mut [u8]) -> usize;
 
 /// How many descriptors of poll(2) are looked at.
 const MOST_POLLED: u64 = 1024;
+/// How many of them, and of those that epoll_wait(2) names, are told of.
+const MOST_TOLD: usize = 16;
 
 /// What a call does to descriptors, so that it is known at any time what stands behind a number.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -36,6 +38,35 @@ pub enum Effect {
     ClosesRange,
     /// Returns another descriptor for the same.
     Copies,
+}
+
+/// A descriptor that a call waits for, or that it was told of.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Waited {
+    /// Which one.
+    pub key: Key,
+    /// What is asked for; empty where the call does not say it.
+    pub asked: String,
+    /// What has come; empty where nothing has.
+    pub came: String,
+}
+
+/// How a call tells which descriptor it means.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Key {
+    /// By its number.
+    Fd(i32),
+    /// By what epoll_ctl(2) was given to name it by.
+    Data(u64),
+}
+
+/// What epoll_ctl(2) does to a list.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum OnList {
+    /// The descriptor is on it from now on, under this name.
+    Put(i32, u64),
+    /// It is on it no longer.
+    Off(i32),
 }
 
 /// What an argument means.
@@ -71,6 +102,7 @@ enum Kind {
     FdSet,
     Milliseconds,
     Timespec,
+    EpollFlags,
     EpollOperation,
     EpollEvent,
     EpollEvents,
@@ -154,7 +186,7 @@ const CALLS: &[Call] = &[
     call!(fcntl, SYS_fcntl, Copies, [Fd, Fcntl]),
     call!(ioctl, SYS_ioctl, Data, [Fd, Ioctl]),
     call!(pselect6, SYS_pselect6, None, [Number, FdSet, FdSet, FdSet, Timespec]),
-    call!(epoll_create1, SYS_epoll_create1, Makes, [Bits]),
+    call!(epoll_create1, SYS_epoll_create1, Makes, [EpollFlags]),
     call!(epoll_ctl, SYS_epoll_ctl, None, [Fd, EpollOperation, Number, EpollEvent]),
     call!(epoll_pwait2, SYS_epoll_pwait2, None, [Fd, EpollEvents, Hidden, Timespec]),
     call!(io_uring_setup, SYS_io_uring_setup, Makes, [Number, Hidden]),
@@ -218,6 +250,44 @@ impl Call {
             [_, Kind::Fcntl] => words[1] as i32 == libc::F_SETFL || fcntl_copies(words),
             _ => true,
         }
+    }
+
+    /// What it waits for, and what has come once it has returned. Of very many only some, those first to which something has
+    /// come.
+    pub fn waits(&self, words: [u64; 6], returned: Option<i64>, memory: Memory) -> Vec<Waited> {
+        let mut waits = match self.arguments {
+            [Kind::Poll, ..] => arguments::polled(words[0], words[1].min(MOST_POLLED), returned, memory),
+            [_, Kind::EpollEvents, ..] => {
+                let count = returned.and_then(|count| u64::try_from(count).ok()).unwrap_or(0);
+                let told = arguments::told_by_epoll(words[1], count.min(MOST_POLLED), memory);
+                let waited = |(events, data)| Waited { key: Key::Data(data), asked: String::new(), came: events };
+                told.into_iter().map(waited).collect()
+            }
+            [_, Kind::EpollOperation, ..] => {
+                let asked =
+                    arguments::told_by_epoll(words[3], 1, memory).pop().map_or(String::new(), |(events, _)| events);
+                let asked = if words[1] as i32 == libc::EPOLL_CTL_DEL { String::new() } else { asked };
+                vec![Waited { key: Key::Fd(words[2] as i32), asked, came: String::new() }]
+            }
+            _ => return Vec::new(),
+        };
+        if waits.len() > MOST_TOLD {
+            waits.sort_by_key(|waited| waited.came.is_empty());
+            waits.truncate(MOST_TOLD);
+        }
+        waits
+    }
+
+    /// What it does to the list of an epoll descriptor, if it has not failed.
+    pub fn on_list(&self, words: [u64; 6], memory: Memory) -> Option<OnList> {
+        if !matches!(self.arguments, [_, Kind::EpollOperation, ..]) {
+            return None;
+        }
+        let fd = words[2] as i32;
+        if words[1] as i32 == libc::EPOLL_CTL_DEL {
+            return Some(OnList::Off(fd));
+        }
+        arguments::told_by_epoll(words[3], 1, memory).pop().map(|(_, data)| OnList::Put(fd, data))
     }
 
     /// The descriptors that a call like pipe(2) has written to memory.
@@ -290,6 +360,43 @@ mod tests {
         assert_eq!(after, "[{3, POLLIN}, {4, POLLIN → POLLIN|POLLHUP}], no time limit");
     }
 
+    fn call(name: &str) -> &'static Call {
+        CALLS.iter().chain(MORE_CALLS).find(|call| call.name == name).unwrap()
+    }
+
+    #[test]
+    fn of_many_descriptors_those_to_which_something_has_come_are_told_first() {
+        let mut fds = [[0_u8; 8]; 40].map(|_| [0, 0, 0, 0, 1, 0, 0, 0]);
+        for (fd, bytes) in (0..).zip(&mut fds) {
+            bytes[0] = fd;
+        }
+        fds[39][6] = 1;
+        let bytes = fds.concat();
+        let memory = memory(&bytes);
+        let waits = call("ppoll").waits([4096, 40, 0, 0, 0, 0], Some(1), &memory);
+        assert_eq!(waits.len(), MOST_TOLD);
+        assert_eq!(waits[0], Waited { key: Key::Fd(39), asked: "POLLIN".into(), came: "POLLIN".into() });
+        assert_eq!(waits[1], Waited { key: Key::Fd(0), asked: "POLLIN".into(), came: String::new() });
+    }
+
+    #[test]
+    fn what_epoll_names_and_what_it_is_told_is_found_in_memory() {
+        let mut bytes = vec![5, 0, 0, 0];
+        bytes.resize(if cfg!(target_arch = "x86_64") { 4 } else { 8 }, 0);
+        bytes.extend(7_u64.to_ne_bytes());
+        let memory = memory(&bytes);
+        let told = |name: &str, words, returned| call(name).waits(words, returned, &memory);
+        let waited = |key, asked: &str, came: &str| vec![Waited { key, asked: asked.into(), came: came.into() }];
+        let wait = [3, 4096, 9, 0, 0, 0];
+        assert!(told("epoll_pwait", wait, None).is_empty() && told("epoll_pwait", wait, Some(-4)).is_empty());
+        assert_eq!(told("epoll_pwait", wait, Some(1)), waited(Key::Data(7), "", "EPOLLIN|EPOLLOUT"));
+        let add = [3, 1, 4, 4096, 0, 0];
+        assert_eq!(told("epoll_ctl", add, None), waited(Key::Fd(4), "EPOLLIN|EPOLLOUT", ""));
+        assert_eq!(call("epoll_ctl").on_list(add, &memory), Some(OnList::Put(4, 7)));
+        assert_eq!(call("epoll_ctl").on_list([3, 2, 4, 0, 0, 0], &memory), Some(OnList::Off(4)));
+        assert_eq!(call("read").on_list(add, &memory), None);
+    }
+
     #[test]
     fn options_are_named_with_their_values() {
         assert_eq!(shown("setsockopt", [3, 1, 2, 4096, 4, 0], None, &[1, 0, 0, 0]), "SO_REUSEADDR, 1");
@@ -303,8 +410,10 @@ mod tests {
             for word in [0, 1, 4096, 4100, u64::MAX, i64::MIN as u64] {
                 let memory = memory(&[0xff; 64]);
                 let mut texts = call.enter([word; 6], &memory);
+                call.on_list([word; 6], &memory);
                 for returned in [0, 1, -11, i64::MIN, i64::MAX] {
                     call.answer(&mut texts, [word; 6], returned, &memory);
+                    call.waits([word; 6], Some(returned), &memory);
                 }
             }
         }

@@ -18,6 +18,10 @@ pub struct Call {
     pub arguments: Vec<String>,
     /// The descriptor that it is called on, as it was when the call was entered.
     pub on: Option<Descriptor>,
+    /// What poll(2) waits for, what epoll_ctl(2) is about, what epoll_wait(2) has named. Of very many only some are here,
+    /// those first to which something has come.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub waits: Vec<Waited>,
     /// How it went; `None` while it has not returned.
     pub outcome: Option<Outcome>,
 }
@@ -44,6 +48,17 @@ pub struct Descriptor {
     pub fd: i32,
     /// What it stands for.
     pub names: Named,
+}
+
+/// A descriptor that is waited for.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Waited {
+    /// The descriptor.
+    pub on: Descriptor,
+    /// What is asked for, `POLLIN`; empty where the call does not say it.
+    pub asked: String,
+    /// What has come, `POLLIN|POLLHUP`; empty where nothing has.
+    pub came: String,
 }
 
 /// What a descriptor stands for.

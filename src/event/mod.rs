@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-pub use call::{Call, Descriptor, Named, Outcome};
+pub use call::{Call, Descriptor, Named, Outcome, Waited};
 pub use segment::{Flags, Segment, SegmentOption, Transport};
 pub use socket::{Endpoint, Owner, Protocol, Socket, State, Timer, TimerKind, canonical};
 

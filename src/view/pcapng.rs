@@ -376,7 +376,14 @@ mod tests {
         let mut kept = Calls::default();
         for (id, at, name, names, argument) in calls {
             let on = Some(Descriptor { fd: 3, names: names.clone() });
-            let call = Call { id: *id, name: (*name).into(), arguments: vec![(*argument).into()], on, outcome: None };
+            let call = Call {
+                id: *id,
+                name: (*name).into(),
+                arguments: vec![(*argument).into()],
+                on,
+                waits: Vec::new(),
+                outcome: None,
+            };
             kept.entered(micros(*at), &Who::Program { role: "client".into(), pid: 815 }, &call);
         }
         kept
@@ -478,7 +485,14 @@ mod tests {
         let who = Who::Program { role: "x".repeat(1000), pid: 1 };
         for id in 0..1100 {
             let on = Some(Descriptor { fd: 3, names: connected(CLIENT, SERVER) });
-            let call = Call { id, name: "write".into(), arguments: vec!["ü".repeat(700)], on, outcome: None };
+            let call = Call {
+                id,
+                name: "write".into(),
+                arguments: vec!["ü".repeat(700)],
+                on,
+                waits: Vec::new(),
+                outcome: None,
+            };
             calls.entered(micros(id), &who, &call);
         }
         assert_eq!(calls.running.len(), RUNNING);

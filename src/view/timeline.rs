@@ -235,8 +235,7 @@ fn why_lying(socket: &Socket) -> &'static str {
 
 /// `accept4(3<listen :7003>) = 4<127.0.0.1:7003 ← :51234>`.
 fn returned(call: &Call) -> String {
-    let outcome = call.outcome.as_ref().map_or("?".into(), notation::outcome);
-    format!("{} = {outcome}", notation::call(call))
+    format!("{} = {}", notation::call(call), notation::result(call).unwrap_or("?".into()))
 }
 
 /// The return of a call whose entry was printed some lines before.

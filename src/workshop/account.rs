@@ -1,12 +1,20 @@
 //! What happened, in a few sentences: read from the events of a run, connection by connection.
 
+mod turns;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::event::{
-    Call, Endpoint, Event, Named, Outcome, Segment, Socket, State, Transition, Transport, What, Who, canonical,
+    Call, Endpoint, Event, Named, Outcome, Segment, Socket, State, Transition, Transport, Waited, What, Who, canonical,
 };
 use crate::view::describe::span;
+
+pub use turns::Turns;
+
+/// So many bytes of a stream of data are kept, and so many lines of what is printed.
+pub const KEPT: usize = 64 * 1024;
 
 /// What is known of a run.
 #[derive(Default, Debug)]
@@ -15,6 +23,16 @@ pub struct Account {
     pub connections: Vec<Connection>,
     /// The processes that the server has made.
     pub children: Vec<Child>,
+    /// How many threads the server has made.
+    pub threads: usize,
+    /// How the server waits, and what it does between two waits.
+    pub turns: Turns,
+    /// What was printed, line by line, with the role of whose line it is.
+    pub said: Vec<(String, String)>,
+    /// The roles of clients that have waited for a socket and for something else in one call.
+    pub multiplexing: BTreeSet<String>,
+    /// What is on the epoll lists of clients: each descriptor, and whether it is a connection.
+    lists: BTreeMap<String, BTreeMap<i32, bool>>,
     /// The port on which the server listens.
     server_port: Option<u16>,
 }
@@ -42,6 +60,16 @@ pub struct Connection {
     pub written: [u64; 2],
     /// The same for reading.
     pub read: [u64; 2],
+    /// How many calls have written and read them.
+    pub writes: [u32; 2],
+    /// The same for reading, those not counted that found the end.
+    pub reads: [u32; 2],
+    /// The roles of those who made these calls on each side.
+    pub roles: [BTreeSet<String>; 2],
+    /// The data on the wire from the client and from the server, as far as it was captured; no more of it when [`KEPT`] bytes are there.
+    pub streams: [Vec<u8>; 2],
+    /// Options of a socket of the server's that were set on this connection, as `TCP_NODELAY, 1`.
+    pub options: BTreeSet<String>,
     /// The last state of each end that a sample showed; CLOSED where it is gone.
     pub last_seen: [Option<State>; 2],
 }
@@ -83,7 +111,19 @@ impl Account {
     pub fn add(&mut self, event: &Event) {
         match &event.what {
             What::Segment(segment) if segment.transport == Transport::Tcp => self.segment(event.at, segment),
-            What::Returned(call) => self.returned(event, call),
+            What::Called(call) => self.called(event, call),
+            What::Returned(call) => {
+                if is_server(&event.who) {
+                    self.turns.returned(call);
+                }
+                self.returned(event, call);
+            }
+            What::Forked { is_thread: true, .. } if is_server(&event.who) => self.threads += 1,
+            What::Said(line) if self.said.len() < KEPT => {
+                if let Who::Program { role, .. } = &event.who {
+                    self.said.push((role.clone(), String::from_utf8_lossy(line).into_owned()));
+                }
+            }
             What::Forked { child, is_thread: false } if is_server(&event.who) => self.children.push(Child {
                 who: child.clone(),
                 closed_listening: false,
@@ -103,6 +143,35 @@ impl Account {
             }
             What::Gone(socket) => self.last_seen(&socket.local, &socket.remote, State::Closed),
             _ => {}
+        }
+    }
+
+    fn called(&mut self, event: &Event, call: &Call) {
+        if is_server(&event.who) {
+            return self.turns.called(call);
+        }
+        self.waits_for_two(event, call);
+    }
+
+    /// A client that waits for its connection and for something else at once.
+    fn waits_for_two(&mut self, event: &Event, call: &Call) {
+        let Who::Program { role, .. } = &event.who else { return };
+        let is_connection = |waited: &Waited| matches!(waited.on.names, Named::Connected { .. });
+        let mut awaited: Vec<bool> = call.waits.iter().map(is_connection).collect();
+        if call.name == "epoll_ctl" {
+            let list = self.lists.entry(role.clone()).or_default();
+            match (call.arguments.first().map(String::as_str), call.waits.first()) {
+                (Some("EPOLL_CTL_ADD"), Some(waited)) => drop(list.insert(waited.on.fd, is_connection(waited))),
+                (Some("EPOLL_CTL_DEL"), Some(waited)) => drop(list.remove(&waited.on.fd)),
+                _ => {}
+            }
+            return;
+        }
+        if call.name.starts_with("epoll_") {
+            awaited = self.lists.get(role).map_or(Vec::new(), |list| list.values().copied().collect());
+        }
+        if awaited.contains(&true) && awaited.contains(&false) {
+            self.multiplexing.insert(role.clone());
         }
     }
 
@@ -135,6 +204,12 @@ impl Account {
         if !segment.retransmitted {
             connection.data[side as usize] += u64::from(segment.length);
             connection.data_segments[side as usize] += u32::from(segment.length > 0);
+            // The SYN counts for one. What of it was sent before stands there already.
+            let stream = &mut connection.streams[side as usize];
+            let known = (stream.len() + 1).saturating_sub(segment.relative_seq as usize);
+            if stream.len() < KEPT {
+                stream.extend_from_slice(data_of(segment).get(known..).unwrap_or_default());
+            }
         }
         if flags.fin() && !connection.fins.contains(&side) {
             connection.fins.push(side);
@@ -165,7 +240,15 @@ impl Account {
         if call.name == "close" && outcome.value == 0 {
             self.closed(event, &on.names);
         }
-        self.transferred(call, outcome, &on.names);
+        if call.name == "setsockopt"
+            && outcome.value == 0
+            && is_server(&event.who)
+            && let Some((Endpoint::Inet(local), Endpoint::Inet(remote))) = on.names.ends()
+            && let Some((connection, Side::Server)) = self.between(*local, *remote)
+        {
+            connection.options.insert(call.arguments.join(", "));
+        }
+        self.transferred(event, call, outcome, &on.names);
     }
 
     fn closed(&mut self, event: &Event, names: &Named) {
@@ -186,14 +269,20 @@ impl Account {
         }
     }
 
-    fn transferred(&mut self, call: &Call, outcome: &Outcome, names: &Named) {
+    fn transferred(&mut self, event: &Event, call: &Call, outcome: &Outcome, names: &Named) {
         let Some((Endpoint::Inet(local), Endpoint::Inet(remote))) = names.ends() else { return };
         let Ok(count) = u64::try_from(outcome.value) else { return };
         let Some((connection, side)) = self.between(*local, *remote) else { return };
-        match call.name.as_str() {
-            "write" | "writev" | "sendto" | "sendmsg" => connection.written[side as usize] += count,
-            "read" | "readv" | "recvfrom" | "recvmsg" => connection.read[side as usize] += count,
-            _ => {}
+        let side = side as usize;
+        let (bytes, calls) = match call.name.as_str() {
+            "write" | "writev" | "sendto" | "sendmsg" => (&mut connection.written[side], &mut connection.writes[side]),
+            "read" | "readv" | "recvfrom" | "recvmsg" => (&mut connection.read[side], &mut connection.reads[side]),
+            _ => return,
+        };
+        *bytes += count;
+        *calls += u32::from(count > 0);
+        if let Who::Program { role, .. } = &event.who {
+            connection.roles[side].insert(role.clone());
         }
     }
 
@@ -208,6 +297,13 @@ impl Account {
             connection.last_seen[side as usize] = Some(state);
         }
     }
+}
+
+/// The data that a segment carries, as much of it as was captured: the end of the packet.
+fn data_of(segment: &Segment) -> &[u8] {
+    let missing = (segment.packet_length as usize).saturating_sub(segment.packet.len());
+    let captured = (segment.length as usize).saturating_sub(missing).min(segment.packet.len());
+    &segment.packet[segment.packet.len() - captured..]
 }
 
 /// Whether it is the server's first process, or a thread of it.
@@ -228,6 +324,11 @@ impl Connection {
             accepted: None,
             written: [0; 2],
             read: [0; 2],
+            writes: [0; 2],
+            reads: [0; 2],
+            roles: Default::default(),
+            streams: Default::default(),
+            options: BTreeSet::new(),
             last_seen: [None; 2],
         }
     }
@@ -342,7 +443,7 @@ mod tests {
         let who = Who::Program { role: "server".into(), pid: 812 };
         let call = |name: &str, on: Option<Descriptor>, value: i64, made: Option<Descriptor>| {
             let outcome = Some(Outcome { entered: Duration::ZERO, value, error: None, made });
-            What::Returned(Call { id: 1, name: name.into(), arguments: Vec::new(), on, outcome })
+            What::Returned(Call { id: 1, name: name.into(), arguments: Vec::new(), on, waits: Vec::new(), outcome })
         };
         let mut account = Account::default();
         handshake().iter().for_each(|event| account.add(event));

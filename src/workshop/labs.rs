@@ -9,41 +9,89 @@ pub struct Lab {
     pub number: u8,
     /// Its package, and its directory under `labs/`.
     pub package: &'static str,
-    /// The one idea that it adds to the lab before.
+    /// The one idea that it adds to the labs before.
     pub idea: &'static str,
     /// Where its server listens unless told otherwise.
     pub port: u16,
+    /// Arguments for its client that show the idea: what to type for `ARGS=`, if there is something.
+    pub worth_trying: Option<&'static str>,
+    /// What its programs go on from.
+    pub goes_on_from: GoesOnFrom,
+}
+
+/// The labs that a lab's two programs go on from, by their numbers; nothing for the first lab.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct GoesOnFrom {
+    /// For its server.
+    pub server: Option<u8>,
+    /// For its client.
+    pub client: Option<u8>,
+}
+
+const FROM_NOTHING: GoesOnFrom = GoesOnFrom { server: None, client: None };
+
+const fn from(server: u8, client: u8) -> GoesOnFrom {
+    GoesOnFrom { server: Some(server), client: Some(client) }
 }
 
 /// Every lab that is here, in order.
 pub const LABS: &[Lab] = &[
-    Lab { number: 1, package: "lab01_echo", idea: "the calls, one client at a time (socket2)", port: 7001 },
+    Lab {
+        number: 1,
+        package: "lab01_echo",
+        idea: "the calls, one client at a time (socket2)",
+        port: 7001,
+        worth_trying: None,
+        goes_on_from: FROM_NOTHING,
+    },
     Lab {
         number: 2,
         package: "lab02_raw",
         idea: "one level down: fds, sockaddr, errno; IPv6, Unix (nix, libc)",
         port: 7002,
+        worth_trying: None,
+        goes_on_from: from(1, 1),
     },
-    Lab { number: 3, package: "lab03_fork", idea: "a process per client: fork, SIGCHLD, zombies", port: 7003 },
+    Lab {
+        number: 3,
+        package: "lab03_fork",
+        idea: "a process per client: fork, SIGCHLD, zombies",
+        port: 7003,
+        worth_trying: None,
+        goes_on_from: from(2, 2),
+    },
     Lab {
         number: 4,
         package: "lab04_messages",
         idea: "bytes are not messages: frames, JSON, a thread per client",
         port: 7004,
+        worth_trying: Some("--byte-by-byte"),
+        goes_on_from: from(3, 3),
     },
     Lab {
         number: 5,
         package: "lab05_poll",
         idea: "one thread, many clients: non-blocking sockets, poll(2)",
         port: 7005,
+        worth_trying: None,
+        goes_on_from: from(3, 3),
     },
     Lab {
         number: 6,
         package: "lab06_epoll",
         idea: "readiness at scale: epoll(7), slow readers, 10,000 clients",
         port: 7006,
+        worth_trying: Some("'--crowd 1000'"),
+        goes_on_from: from(5, 5),
     },
-    Lab { number: 7, package: "lab07_chat", idea: "the full chat server: users, broadcast, history", port: 7007 },
+    Lab {
+        number: 7,
+        package: "lab07_chat",
+        idea: "the full chat server: users, broadcast, history",
+        port: 7007,
+        worth_trying: Some("'--name Alice'"),
+        goes_on_from: from(6, 4),
+    },
 ];
 
 impl Lab {
@@ -55,6 +103,16 @@ impl Lab {
     /// The name of its client's binary.
     pub fn client(&self) -> String {
         format!("lab{}-client", self.number)
+    }
+
+    /// The lab that its server goes on from.
+    pub fn before_its_server(&self) -> Option<&'static Self> {
+        LABS.iter().find(|lab| Some(lab.number) == self.goes_on_from.server)
+    }
+
+    /// The lab that its client goes on from.
+    pub fn before_its_client(&self) -> Option<&'static Self> {
+        LABS.iter().find(|lab| Some(lab.number) == self.goes_on_from.client)
     }
 
     /// The lab with this number.
@@ -110,6 +168,17 @@ mod tests {
         for (index, lab) in LABS.iter().enumerate() {
             assert_eq!(usize::from(lab.number), index + 1);
             assert_eq!(lab.port, 7000 + u16::from(lab.number));
+        }
+    }
+
+    #[test]
+    fn every_lab_but_the_first_goes_on_from_labs_before_it() {
+        for (index, lab) in LABS.iter().enumerate() {
+            let before = [lab.before_its_server(), lab.before_its_client()];
+            assert!(
+                before.iter().all(|before| before.map_or(index == 0, |before| before.number < lab.number)),
+                "{lab:?}"
+            );
         }
     }
 }

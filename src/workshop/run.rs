@@ -83,7 +83,7 @@ pub fn run(options: &Options) -> Result<ExitCode, Problem> {
 fn run_with_all_lenses(options: &Options, command: Vec<OsString>, port: u16) -> Result<ExitCode, Problem> {
     let play = Play {
         title: format!("lab {}: {}", options.lab.number, options.lab.idea),
-        server: Some(Part { role: "server".into(), command, typed: Some(Vec::new()) }),
+        server: Some(Part { role: "server".into(), command, typed: Some(Vec::new()), ..Part::default() }),
         clients: Vec::new(),
         port,
         by_hand: Some(options.lab),
@@ -460,14 +460,20 @@ pub fn tcp_commands(lab: &Lab, address: SocketAddr, pid: u32) -> Vec<(&'static s
     let (host, port) = (reachable(address), address.port());
     let for_port = if port == lab.port { String::new() } else { format!(" PORT={port}") };
     let for_host = if host == Ipv4Addr::LOCALHOST { String::new() } else { format!(" ADDR={host}") };
-    vec![
-        ("terminal 2", format!("make client{}{for_host}{for_port}", lab.number)),
+    let client = format!("make client{}{for_host}{for_port}", lab.number);
+    let with_arguments = lab.worth_trying.map(|arguments| ("", format!("or: {client} ARGS={arguments}")));
+    // poll, epoll_wait, read and write are calls on descriptors of any kind.
+    let calls = if lab.number < 4 { "network" } else { "network,desc" };
+    let mut commands = vec![("terminal 2", client)];
+    commands.extend(with_arguments);
+    commands.extend([
         ("", format!("or: nc {host} {port}")),
         ("terminal 3", format!("make states PORT={port}")),
         ("", format!("or: ss -tanp 'sport = :{port} or dport = :{port}'")),
         ("", format!("or: sudo tcpdump -i lo -nn 'tcp port {port}'")),
-        ("", format!("or: sudo strace -f -e trace=network -p {pid}")),
-    ]
+        ("", format!("or: sudo strace -f -e trace={calls} -p {pid}")),
+    ]);
+    commands
 }
 
 /// Where a client on this machine reaches a server that is bound to this address.
@@ -476,5 +482,25 @@ pub fn reachable(address: SocketAddr) -> IpAddr {
         ip if !ip.is_unspecified() => ip,
         IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::workshop::labs::LABS;
+
+    #[test]
+    fn every_lab_says_what_to_type_and_a_lab_whose_client_has_more_to_show_says_that_too() {
+        for lab in LABS {
+            let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 8000));
+            let commands: Vec<String> =
+                tcp_commands(lab, address, 812).into_iter().map(|(_, command)| command).collect();
+            let client = format!("make client{} PORT=8000", lab.number);
+            assert_eq!(commands[0], client);
+            let more = lab.worth_trying.map(|arguments| format!("or: {client} ARGS={arguments}"));
+            assert!(more.is_none_or(|more| commands[1] == more), "{commands:?}");
+            assert!(commands.contains(&"or: nc 127.0.0.1 8000".into()), "{commands:?}");
+        }
     }
 }

@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use socklab::event::{
     Call, Descriptor, End, Endpoint, Event, Flags, Named, Outcome, Owner, Protocol, Seen, Segment, SegmentOption,
-    Socket, State, Timer, TimerKind, Transition, Transport, What, Who,
+    Socket, State, Timer, TimerKind, Transition, Transport, Waited, What, Who,
 };
 use socklab::record::Header;
 
@@ -169,8 +169,9 @@ fn call() -> BoxedStrategy<Call> {
     let outcome = (duration(), value, option::of(error), option::of(descriptor()))
         .prop_map(|(entered, value, error, made)| Outcome { entered, value, error, made });
     let name = prop_oneof![select(vec!["sendto", "close", "connect"]).prop_map(str::to_owned), text()];
-    (any::<u64>(), name, vec(text(), 0..4), option::of(descriptor()), option::of(outcome))
-        .prop_map(|(id, name, arguments, on, outcome)| Call { id, name, arguments, on, outcome })
+    let waited = (descriptor(), text(), text()).prop_map(|(on, asked, came)| Waited { on, asked, came });
+    (any::<u64>(), name, vec(text(), 0..4), option::of(descriptor()), vec(waited, 0..3), option::of(outcome))
+        .prop_map(|(id, name, arguments, on, waits, outcome)| Call { id, name, arguments, on, waits, outcome })
         .boxed()
 }
 

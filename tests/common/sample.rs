@@ -72,7 +72,7 @@ fn call(
 ) -> Vec<Event> {
     let mut words = words.iter().map(|word| (*word).to_owned());
     let name = words.next().unwrap();
-    let call = Call { id, name, arguments: words.collect(), on: Some(on), outcome: None };
+    let call = Call { id, name, arguments: words.collect(), on: Some(on), waits: Vec::new(), outcome: None };
     let entered = Duration::from_micros(micros.0);
     let outcome = Some(Outcome { entered, value: outcome.0, error: None, made: outcome.1 });
     let mut events = vec![at(micros.0, who.clone(), What::Called(call.clone()))];

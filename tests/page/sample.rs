@@ -55,7 +55,8 @@ impl Events {
     pub fn call(&mut self, who: &Who, from: u64, until: Option<u64>, made: Made) {
         self.calls += 1;
         let arguments = made.arguments.iter().map(ToString::to_string).collect();
-        let mut call = Call { id: self.calls, name: made.name.into(), arguments, on: made.on, outcome: None };
+        let mut call =
+            Call { id: self.calls, name: made.name.into(), arguments, on: made.on, waits: Vec::new(), outcome: None };
         let mut called = call.clone();
         if made.name == "read" {
             called.arguments[0] = "0x55d0c2a8".into();

@@ -2,7 +2,7 @@
 
 use nix::libc;
 
-use super::{Kind, Memory};
+use super::{Key, Kind, Memory, Waited};
 use crate::decode::sockaddr::{self, Address};
 use crate::decode::symbols;
 use crate::event::Endpoint;
@@ -59,6 +59,7 @@ pub(super) fn argument(kind: Kind, words: &[u64], returned: Option<i64>, memory:
         Kind::Milliseconds if number < 0 => "no time limit".into(),
         Kind::Milliseconds => format!("{number} ms"),
         Kind::Timespec => timespec(first, memory),
+        Kind::EpollFlags => symbols::bits(symbols::EPOLL_FLAGS, first & 0xffff_ffff),
         Kind::EpollOperation => symbols::one(symbols::EPOLL_OPERATIONS, first),
         Kind::EpollEvent if first == 0 => return None,
         Kind::EpollEvent => epoll_events(first, 1, memory),
@@ -242,6 +243,30 @@ fn poll(at: u64, count: u64, returned: Option<i64>, memory: Memory) -> String {
     format!("[{}{more}]", parts.join(", "))
 }
 
+/// The descriptors of poll(2), with what is asked for and, once it has returned, what has come.
+pub(super) fn polled(at: u64, count: u64, returned: Option<i64>, memory: Memory) -> Vec<Waited> {
+    let has_come = returned.is_some_and(|value| value > 0);
+    let waited = |index: u64| {
+        let bytes = exactly::<8>(at.wrapping_add(8 * index), memory)?;
+        let bits = |at: usize| {
+            let bits = u64::from(u16::from_ne_bytes([bytes[at], bytes[at + 1]]));
+            if bits == 0 { String::new() } else { symbols::bits(symbols::POLL, bits) }
+        };
+        let key = Key::Fd(i32::from_ne_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]));
+        Some(Waited { key, asked: bits(4), came: if has_come { bits(6) } else { String::new() } })
+    };
+    (0..count).map_while(waited).collect()
+}
+
+/// `struct epoll_event`s: the events, and what the program has given to name the descriptor by.
+pub(super) fn told_by_epoll(at: u64, count: u64, memory: Memory) -> Vec<(String, u64)> {
+    let told = |index: u64| {
+        let (events, data) = epoll_event(at.wrapping_add(EPOLL_EVENT_SIZE.wrapping_mul(index)), memory)?;
+        Some((symbols::bits(symbols::EPOLL, u64::from(events)), data))
+    };
+    (0..count).map_while(told).collect()
+}
+
 /// The descriptors in a set of select(2), of which the first 64 are looked at.
 fn fd_set(at: u64, memory: Memory) -> String {
     let Some(set) = word_at(at, memory) else { return format!("{at:#x}") };
@@ -262,14 +287,16 @@ fn timespec(at: u64, memory: Memory) -> String {
 }
 
 /// `struct epoll_event`: four bytes of events, and eight that belong to the program; on x86-64 without a gap between them.
+const EPOLL_EVENT_SIZE: u64 = if cfg!(target_arch = "x86_64") { 12 } else { 16 };
+
+fn epoll_event(at: u64, memory: Memory) -> Option<(u32, u64)> {
+    Some((number_at(at, memory)?, word_at(at.wrapping_add(EPOLL_EVENT_SIZE - 8), memory)?))
+}
+
 fn epoll_events(at: u64, count: u64, memory: Memory) -> String {
-    let size = if cfg!(target_arch = "x86_64") { 12 } else { 16 };
     let mut parts = Vec::new();
     for index in 0..count.min(ELEMENTS) {
-        let here = at.wrapping_add(size * index);
-        let (Some(events), Some(data)) = (number_at(here, memory), word_at(here.wrapping_add(size - 8), memory)) else {
-            break;
-        };
+        let Some((events, data)) = epoll_event(at.wrapping_add(EPOLL_EVENT_SIZE * index), memory) else { break };
         // Nearly every program puts the descriptor there; an address or more is its own business.
         let data = if data < 1 << 20 { format!(", {data}") } else { String::new() };
         parts.push(format!("{{{}{data}}}", symbols::bits(symbols::EPOLL, u64::from(events))));

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 
-use crate::event::{Descriptor, Named, Protocol};
+use crate::decode::syscall::{self, Key, OnList};
+use crate::event::{Descriptor, Named, Protocol, Waited};
 use crate::sys::descriptor;
 
 /// A process.
@@ -19,12 +20,14 @@ pub struct Process {
     /// How many threads it has made.
     pub threads: usize,
     descriptors: BTreeMap<i32, Named>,
+    /// What is on the list of each epoll descriptor, by the name that epoll_wait(2) will tell.
+    lists: BTreeMap<i32, BTreeMap<u64, i32>>,
 }
 
 impl Process {
     /// A program that is about to be executed.
     pub fn new(role: String) -> Self {
-        Self { role, is_executed: false, children: 0, threads: 0, descriptors: BTreeMap::new() }
+        Self { role, is_executed: false, children: 0, threads: 0, descriptors: BTreeMap::new(), lists: BTreeMap::new() }
     }
 
     /// A process whose maker is not known: it ended before anybody could ask.
@@ -36,7 +39,7 @@ impl Process {
     pub fn fork(&mut self) -> Self {
         self.children += 1;
         let role = format!("{}/child {}", self.role, self.children);
-        Self { role, is_executed: self.is_executed, children: 0, threads: 0, descriptors: self.descriptors.clone() }
+        Self { role, children: 0, threads: 0, ..self.clone() }
     }
 
     /// The role of a thread that it makes.
@@ -49,6 +52,7 @@ impl Process {
     pub fn execute(&mut self) {
         self.is_executed = true;
         self.descriptors.clear();
+        self.lists.clear();
     }
 
     /// What a descriptor stands for; looked up where that is not known, or may have changed since. `None`: for nothing.
@@ -97,14 +101,45 @@ impl Process {
         self.descriptors.get(&fd).map(|names| Descriptor { fd, names: names.clone() })
     }
 
+    /// Notes what epoll_ctl(2) has done to the list of an epoll descriptor.
+    pub fn listed(&mut self, list: i32, change: OnList) {
+        let list = self.lists.entry(list).or_default();
+        let (OnList::Put(fd, _) | OnList::Off(fd)) = change;
+        list.retain(|_, &mut listed| listed != fd);
+        if let OnList::Put(fd, data) = change {
+            list.insert(data, fd);
+        }
+    }
+
+    /// What is waited for, with what each descriptor stands for. What is not known by its name is left out.
+    pub fn named(&mut self, pid: u32, list: i32, waits: Vec<syscall::Waited>) -> Vec<Waited> {
+        let mut named = Vec::with_capacity(waits.len());
+        for syscall::Waited { key, asked, came } in waits {
+            let fd = match key {
+                Key::Fd(fd) => Some(fd),
+                Key::Data(data) => self.lists.get(&list).and_then(|list| list.get(&data)).copied(),
+            };
+            let Some(fd) = fd else { continue };
+            if let Some(names) = self.descriptor(pid, fd).cloned() {
+                named.push(Waited { on: Descriptor { fd, names }, asked, came });
+            }
+        }
+        named
+    }
+
     /// Notes that a descriptor stands for nothing any more.
     pub fn closed(&mut self, fd: i32) {
         self.descriptors.remove(&fd);
+        self.lists.remove(&fd);
+        // Unless it has a copy it is off every list; if it has one, nobody can tell by which number it is meant.
+        self.lists.values_mut().for_each(|list| list.retain(|_, &mut listed| listed != fd));
     }
 
     /// Notes that a whole range of them stands for nothing any more.
     pub fn closed_range(&mut self, first: u32, last: u32) {
-        self.descriptors.retain(|&fd, _| !(first..=last).contains(&fd.cast_unsigned()));
+        let is_closed = |fd: i32| (first..=last).contains(&fd.cast_unsigned());
+        self.descriptors.retain(|&fd, _| !is_closed(fd));
+        self.lists.retain(|&fd, _| !is_closed(fd));
     }
 }
 
@@ -124,4 +159,34 @@ pub fn family_of(thread: u32) -> Option<(u32, u32)> {
     let status = String::from_utf8_lossy(&status);
     let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
     Some((field("Tgid:")?, field("PPid:")?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn named(process: &mut Process, data: u64) -> Vec<i32> {
+        let told = syscall::Waited { key: Key::Data(data), asked: String::new(), came: "EPOLLIN".into() };
+        process.named(std::process::id(), 9, vec![told]).into_iter().map(|waited| waited.on.fd).collect()
+    }
+
+    #[test]
+    fn what_epoll_names_is_what_epoll_ctl_was_given_for_it_and_after_a_close_nothing() {
+        let mut process = Process::new("server".into());
+        process.descriptors.insert(4, Named::Unbound(Protocol::Udp));
+        process.descriptors.insert(5, Named::Unbound(Protocol::Udp));
+        process.listed(9, OnList::Put(4, 70));
+        process.listed(9, OnList::Put(5, 71));
+        assert_eq!(
+            (named(&mut process, 70), named(&mut process, 71), named(&mut process, 4)),
+            (vec![4], vec![5], vec![])
+        );
+        // EPOLL_CTL_MOD may give another name.
+        process.listed(9, OnList::Put(4, 80));
+        assert_eq!((named(&mut process, 70), named(&mut process, 80)), (vec![], vec![4]));
+        assert_eq!(named(&mut process.fork(), 80), [4], "a child has the same list");
+        process.listed(9, OnList::Off(5));
+        process.closed(4);
+        assert_eq!((named(&mut process, 71), named(&mut process, 80)), (vec![], vec![]));
+    }
 }

@@ -13,7 +13,7 @@ use super::process::{Process, family_of, is_of_interest};
 use super::{Inbox, News, Recipients, Request, Sampler};
 use crate::decode::symbols;
 use crate::decode::syscall::{self, Effect};
-use crate::event::{Call, Descriptor, End, Event, Named, Outcome, Protocol, What, Who};
+use crate::event::{Call, Descriptor, End, Event, Named, Outcome, Protocol, Waited, What, Who};
 use crate::sys::start::{self, Start, Starting};
 use crate::sys::trace::{self, Stopped, Why};
 
@@ -44,6 +44,7 @@ struct Running {
     texts: Vec<Option<String>>,
     id: u64,
     on: Option<Descriptor>,
+    waits: Vec<Waited>,
     entered: Duration,
 }
 
@@ -287,6 +288,7 @@ impl Tracer {
                     name: call.kind.name.into(),
                     arguments: call.texts.iter().flatten().cloned().collect(),
                     on: call.on.clone(),
+                    waits: call.waits.clone(),
                     outcome: None,
                 };
                 self.event(entered, self.who(thread), What::Called(shown));
@@ -329,8 +331,9 @@ impl Tracer {
             return None;
         }
         let texts = kind.enter(entry.arguments, &memory);
+        let waits = process.named(pid, first, kind.waits(entry.arguments, None, &memory));
         self.calls += 1;
-        Some(Running { kind, words: entry.arguments, texts, id: self.calls, on, entered: Duration::ZERO })
+        Some(Running { kind, words: entry.arguments, texts, id: self.calls, on, waits, entered: Duration::ZERO })
     }
 
     fn returns(&mut self, thread: u32) {
@@ -338,9 +341,18 @@ impl Tracer {
         let returned = self.now();
         let Some(known) = self.threads.get_mut(&thread) else { return };
         let (pid, Some(mut call)) = (known.process, known.call.take()) else { return };
-        call.kind.answer(&mut call.texts, call.words, value, &|at, into| trace::read_memory(pid, at, into));
-        let made = self.processes.get_mut(&pid).and_then(|process| made(process, pid, &call, value));
-        self.expect(made.as_ref().or(call.on.as_ref()));
+        let memory = |at: u64, into: &mut [u8]| trace::read_memory(pid, at, into);
+        call.kind.answer(&mut call.texts, call.words, value, &memory);
+        let mut new = None;
+        if let Some(process) = self.processes.get_mut(&pid) {
+            let list = call.words[0] as i32;
+            if let Some(change) = call.kind.on_list(call.words, &memory).filter(|_| value == 0) {
+                process.listed(list, change);
+            }
+            call.waits = process.named(pid, list, call.kind.waits(call.words, Some(value), &memory));
+            new = made(process, pid, &call, value);
+        }
+        self.expect(new.as_ref().or(call.on.as_ref()));
         let error = (-4095..0).contains(&value).then(|| symbols::error(-value as i32));
         self.sample(call.kind.name == "listen");
         let shown = Call {
@@ -348,7 +360,8 @@ impl Tracer {
             name: call.kind.name.into(),
             arguments: call.texts.into_iter().flatten().collect(),
             on: call.on,
-            outcome: Some(Outcome { entered: call.entered, value, error, made }),
+            waits: call.waits,
+            outcome: Some(Outcome { entered: call.entered, value, error, made: new }),
         };
         self.event(returned, self.who(thread), What::Returned(shown));
     }

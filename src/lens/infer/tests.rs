@@ -75,6 +75,7 @@ fn call(name: &str, local: &str, remote: &str, accepted: bool) -> What {
         name: name.into(),
         arguments: vec!["SHUT_WR".into()],
         on,
+        waits: Vec::new(),
         outcome: Some(Outcome { entered: Duration::ZERO, value: 0, error: None, made }),
     })
 }

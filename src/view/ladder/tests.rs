@@ -93,6 +93,7 @@ fn plain_call(name: &str, on: Descriptor, arguments: &[&str], value: i64, made: 
         name: name.into(),
         arguments: arguments.iter().map(|&argument| argument.into()).collect(),
         on: Some(on),
+        waits: Vec::new(),
         outcome: Some(Outcome { entered: Duration::ZERO, value, error: None, made }),
     }
 }

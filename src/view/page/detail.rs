@@ -111,7 +111,7 @@ fn of_call(thing: &Thing, call: &Call) -> Rows {
     }
     rows.extend(call.on.as_ref().map(|on| ("called on", notation::descriptor(on))));
     rows.extend(call.arguments.iter().map(|argument| ("argument", argument.clone())));
-    rows.extend(call.outcome.as_ref().map(|outcome| ("result", notation::outcome(outcome))));
+    rows.extend(notation::result(call).map(|result| ("result", result)));
     rows.push(("manual", format!("man 2 {}", call.name)));
     rows
 }

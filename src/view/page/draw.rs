@@ -461,10 +461,8 @@ fn short(name: &'static str) -> &'static str {
 pub fn describe_thing(model: &Model, thing: &Thing) -> String {
     let what = match &thing.kind {
         Kind::Call(Interval { call, .. }) => {
-            let outcome = call
-                .outcome
-                .as_ref()
-                .map_or("has not returned".into(), |outcome| format!("= {}", crate::view::notation::outcome(outcome)));
+            let outcome = crate::view::notation::result(call);
+            let outcome = outcome.map_or("has not returned".into(), |outcome| format!("= {outcome}"));
             format!("{}: {} {outcome}", name_of(thing.who), crate::view::notation::call(call))
         }
         Kind::Segment(segment, _) => {

@@ -45,8 +45,7 @@ fn words(what: &What, server_port: Option<u16>) -> String {
         What::Moved(transition) => moved(transition, server_port),
         What::Called(call) => format!("{} …", notation::call(call)),
         What::Returned(call) => {
-            let outcome = call.outcome.as_ref().map_or("?".into(), notation::outcome);
-            format!("{} = {outcome}", notation::call(call))
+            format!("{} = {}", notation::call(call), notation::result(call).unwrap_or("?".into()))
         }
         What::Segment(segment) => format!("{} → {}  {}", segment.from, segment.to, notation::segment(segment)),
         _ => {

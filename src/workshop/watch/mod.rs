@@ -54,7 +54,7 @@ pub struct Options {
 }
 
 /// A program that is to be run.
-#[derive(Clone, Debug)]
+#[derive(Clone, Default, Debug)]
 pub struct Part {
     /// Its role: `server`, `client`, `client 2`, `program`.
     pub role: String,
@@ -62,6 +62,31 @@ pub struct Part {
     pub command: Vec<OsString>,
     /// What is typed for it; without it, it reads our own input. A server reads nothing.
     pub typed: Option<Vec<u8>>,
+    /// What has to have happened before it is started; without it, nothing but that the server listens.
+    pub after: Option<Cue>,
+    /// What is typed later on, one after the other, each when its cue is given.
+    pub later: Vec<(Cue, Vec<u8>)>,
+}
+
+/// What somebody waits for: that the program in this role has printed a line with this text in it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Cue {
+    /// Whose line.
+    pub role: String,
+    /// What is in it.
+    pub says: String,
+}
+
+impl Cue {
+    /// That this program says that.
+    pub fn new(role: &str, says: &str) -> Self {
+        Self { role: role.into(), says: says.into() }
+    }
+
+    /// Whether it was given by this line.
+    pub fn is_given_by(&self, role: &str, line: &[u8]) -> bool {
+        self.role == role && String::from_utf8_lossy(line).contains(&self.says)
+    }
 }
 
 /// Programs that are to be run together.
@@ -159,14 +184,29 @@ fn plan(options: &Options, rung: Rung) -> Result<Play, Problem> {
     let role = |index: usize| if several { format!("client {}", index + 1) } else { "client".into() };
     let mut clients = Vec::new();
     for (index, command) in options.clients.iter().enumerate() {
-        clients.push(Part { role: role(index), command: words::split(command)?, typed: typed(index)? });
+        clients.push(Part {
+            role: role(index),
+            command: words::split(command)?,
+            typed: typed(index)?,
+            ..Part::default()
+        });
     }
     let server = match &options.server {
-        Some(command) => Some(Part { role: "server".into(), command: words::split(command)?, typed: Some(Vec::new()) }),
+        Some(command) => Some(Part {
+            role: "server".into(),
+            command: words::split(command)?,
+            typed: Some(Vec::new()),
+            ..Part::default()
+        }),
         None => None,
     };
     if !options.command.is_empty() {
-        clients.push(Part { role: "program".into(), command: options.command.clone(), typed: typed(0)? });
+        clients.push(Part {
+            role: "program".into(),
+            command: options.command.clone(),
+            typed: typed(0)?,
+            ..Part::default()
+        });
     }
     if server.is_none() && clients.is_empty() {
         return Err(Problem::Told("nothing to watch: give --server and --client, or one command after --".into()));

@@ -8,7 +8,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
-use super::Part;
+use super::{Cue, Part};
 use crate::decode::syscall;
 use crate::event::End;
 use crate::lens::observe::Observation;
@@ -30,6 +30,8 @@ pub struct Player {
     last_words: VecDeque<Vec<u8>>,
     input: Option<File>,
     to_type: Vec<u8>,
+    /// What is typed later, each when its cue is given.
+    later: VecDeque<(Cue, Vec<u8>)>,
     /// Whether it reads what comes on our own input.
     pub reads_ours: bool,
 }
@@ -65,6 +67,7 @@ impl Player {
             last_words: VecDeque::new(),
             input: Some(input.into()),
             to_type: part.typed.clone().unwrap_or_default(),
+            later: part.later.iter().cloned().collect(),
             reads_ours: part.typed.is_none(),
         })
     }
@@ -98,6 +101,16 @@ impl Player {
         self.reads_ours = !bytes.is_empty();
     }
 
+    /// What it waits for until more is typed for it.
+    pub fn cue(&self) -> Option<&Cue> {
+        self.later.front().map(|(cue, _)| cue)
+    }
+
+    /// That was given: what comes next is to be typed.
+    pub fn take_cue(&mut self) {
+        self.to_type.extend(self.later.pop_front().into_iter().flat_map(|(_, text)| text));
+    }
+
     /// Whether all that was to be typed is typed.
     pub fn has_typed(&self) -> bool {
         self.input.is_none() || self.to_type.is_empty()
@@ -115,7 +128,7 @@ impl Player {
                 Err(_) => self.to_type.clear(),
             }
         }
-        if !self.reads_ours {
+        if !self.reads_ours && self.later.is_empty() {
             self.input = None;
         }
         typed

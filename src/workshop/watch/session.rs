@@ -8,7 +8,7 @@ use nix::errno::Errno;
 use nix::sys::signal::Signal;
 
 use super::player::Player;
-use super::{Outcome, Part, Play, how_it_ended, legend, subject, why};
+use super::{Cue, Outcome, Part, Play, how_it_ended, legend, subject, why};
 use crate::event::{Endpoint, Event, Named, What, Who};
 use crate::lens::calls::Recipients;
 use crate::lens::observe::{Alert, Lenses, Observation};
@@ -44,6 +44,10 @@ pub struct Session<'a> {
     timeline: Option<Timeline>,
     ladders: Option<Ladders>,
     players: Vec<Player>,
+    /// Clients whose cue has not been given yet.
+    waiting: Vec<&'a Part>,
+    /// What was printed by those for whose lines somebody waits, or will.
+    heard: Vec<(String, Vec<u8>)>,
     /// Whether the server waits for clients.
     serves: bool,
     outcome: Outcome,
@@ -88,6 +92,8 @@ impl<'a> Session<'a> {
             timeline: play.timeline.then(|| Timeline::new(port).in_microseconds()),
             ladders: play.ladder.then(Ladders::default),
             players: Vec::new(),
+            waiting: Vec::new(),
+            heard: Vec::new(),
             serves: false,
             outcome: Outcome { server_port: port, ..Outcome::default() },
             last_news: now,
@@ -124,7 +130,7 @@ impl<'a> Session<'a> {
             self.check_that_it_listens()?;
         }
         for client in &self.play.clients {
-            self.start(client)?;
+            if client.after.is_some() { self.waiting.push(client) } else { self.start(client)? }
         }
         let roles: Vec<String> = self.play.clients.iter().map(|client| client.role.clone()).collect();
         let stop = if roles.is_empty() {
@@ -133,8 +139,9 @@ impl<'a> Session<'a> {
             // One command that does it all: with everybody whom it has made.
             self.until(|session| session.observation.is_quiet(), self.play.limit)?
         } else {
-            self.until(|session| session.have_ended(&roles), self.play.limit)?
+            self.until(|session| session.have_ended(&roles) || session.wait_in_vain(), self.play.limit)?
         };
+        self.note_who_was_not_started()?;
         match stop {
             Some(Stop::Asked) => Ok(()),
             Some(Stop::Ended) => {
@@ -163,6 +170,40 @@ impl<'a> Session<'a> {
 
     fn have_ended(&self, roles: &[String]) -> bool {
         roles.iter().all(|role| self.outcome.end_of(role).is_some())
+    }
+
+    /// Somebody waits for a cue that nobody is left to give.
+    fn wait_in_vain(&self) -> bool {
+        let has_ended = |player: &Player| player.ended.is_some() || player.role == "server";
+        !self.waiting.is_empty() && self.players.iter().all(has_ended)
+    }
+
+    fn note_who_was_not_started(&mut self) -> Result<(), Problem> {
+        for part in std::mem::take(&mut self.waiting) {
+            if let Some(Cue { role, says }) = &part.after {
+                self.note(format!("{} was not started: {role} has never said {says:?}", part.role))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Starts and types what waited for what has been printed.
+    fn give_cues(&mut self) -> Result<(), Problem> {
+        if self.waiting.is_empty() && self.players.iter().all(|player| player.cue().is_none()) {
+            return Ok(());
+        }
+        let heard = std::mem::take(&mut self.heard);
+        let is_given = |cue: &Cue| heard.iter().any(|(role, line)| cue.is_given_by(role, line));
+        for player in &mut self.players {
+            while player.cue().is_some_and(is_given) {
+                player.take_cue();
+            }
+        }
+        let (start, wait): (Vec<&Part>, _) =
+            self.waiting.iter().copied().partition(|part| part.after.as_ref().is_none_or(is_given));
+        self.waiting = wait;
+        self.heard = heard;
+        start.into_iter().try_for_each(|part| self.start(part))
     }
 
     fn check_that_it_listens(&mut self) -> Result<(), Problem> {
@@ -306,6 +347,7 @@ impl<'a> Session<'a> {
     fn talk(&mut self) -> Result<(), Problem> {
         self.read_our_input()?;
         let at = self.observation.now();
+        let has_cues = self.play.clients.iter().any(|part| part.after.is_some() || !part.later.is_empty());
         for player in &mut self.players {
             let who = Who::Program { role: player.role.clone(), pid: player.pid };
             let typed = player.type_on();
@@ -314,10 +356,13 @@ impl<'a> Session<'a> {
                 self.observation.add(Event { at, who: who.clone(), what: What::Typed(line) });
             }
             for line in player.lines().map_err(Problem::while_doing("read a program's output"))? {
+                if has_cues {
+                    self.heard.push((player.role.clone(), line.clone()));
+                }
                 self.observation.add(Event { at, who: who.clone(), what: What::Said(line) });
             }
         }
-        Ok(())
+        if has_cues { self.give_cues() } else { Ok(()) }
     }
 
     /// What comes on our own input is for the program that nothing is typed for.
@@ -402,6 +447,7 @@ impl<'a> Session<'a> {
     }
 
     fn end_everybody(&mut self) -> Result<(), Problem> {
+        self.waiting.clear();
         let signalling = Problem::while_doing("end the programs");
         for (signal, grace) in [(Signal::SIGTERM, GRACE), (Signal::SIGKILL, Duration::from_secs(2))] {
             if self.observation.is_quiet() {
