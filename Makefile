@@ -4,7 +4,8 @@
 #   ADDR=  the address: for labN the one to listen on, for clientN the server's name or address
 #   CMD=   a server of your own in place of the lab's; {port} in it stands for the port
 #   LENS=  all: with labN, the server's calls as well, and the segments where you may capture them
-#   ARGS=  more arguments for the lab's server, for the client, or for states
+#   ARGS=  more arguments for the lab's server, for the client, for states, for the bench, or for the soak
+#   SECONDS=  how long the soak takes, in place of 60
 
 CARGO   ?= cargo
 SOCKLAB := target/debug/socklab
@@ -16,13 +17,14 @@ ADDR ?=
 CMD  ?=
 LENS ?=
 ARGS ?=
+SECONDS ?= 60
 
 RUN    = $(if $(PORT),--port $(PORT)) $(if $(ADDR),--addr $(ADDR)) \
          $(if $(LENS),--lens $(LENS) )$(foreach word,$(ARGS),--server-arg=$(word)) $(if $(CMD),-- $(CMD))
 CLIENT = $(if $(PORT),--port $(PORT)) $(if $(ADDR),--host $(ADDR)) $(if $(ARGS),-- $(ARGS))
 
 .DEFAULT_GOAL := help
-.PHONY: help states doctor list test lint ci bench clean socklab
+.PHONY: help states doctor list test lint ci bench soak clean socklab
 
 help: ## Say what there is
 	@sed -n 's/^\([a-z0-9]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -90,9 +92,13 @@ lint: ## rustfmt, clippy, rustdoc, shellcheck
 
 ci: lint test ## What CI runs: lint, then test
 
-bench: ## How fast the labs are, against C programs of the same model (some minutes)
+bench: ## How fast the labs are, against C programs of the same model (a quarter of an hour)
 	$(CARGO) build --release --quiet --workspace --exclude testkit
 	target/release/bench $(ARGS)
+
+soak: ## The chat server under clients that come, go, stall, reset and lie: every message is checked (a minute)
+	$(CARGO) build --release --quiet --package lab07_chat --bin lab7-server --package bench --bin soak
+	target/release/soak --seconds $(SECONDS) $(ARGS)
 
 clean: ## Remove everything that was built
 	$(CARGO) clean

@@ -31,10 +31,11 @@ const COMMANDS: [&str; 14] = [
 ];
 
 /// Commands that no transcript plays: each with the reason, and with what runs it instead.
-const NOT_PLAYED: [(&str, &str, &str); 4] = [
+const NOT_PLAYED: [(&str, &str, &str); 5] = [
     ("make test", "this very test is a part of it", "the CI job that runs the tests"),
     ("make ci", "runs `make test`", "the CI job itself"),
     ("make bench", "takes minutes and wants a quiet machine", "the CI job that builds the bench and runs it briefly"),
+    ("make soak", "takes a minute, and builds in release", "whoever changes the chat server"),
     ("make clean", "would remove the programs that other tests run", "nothing; its recipe is one `cargo clean`"),
 ];
 

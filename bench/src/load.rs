@@ -1,11 +1,12 @@
 //! The load generators: what a run asks of a server, and how long it took.
 
 use std::io::{self, Read, Write};
-use std::net::Shutdown;
+use std::net::{Shutdown, TcpStream};
 use std::thread;
 use std::time::Instant;
 
 use crate::server::Server;
+use crate::talk::Language;
 
 /// What is sent and has to come back.
 const MESSAGE: [u8; 64] = [b'.'; 64];
@@ -45,14 +46,37 @@ pub fn short_clients(server: &Server, warm_up: usize, clients: usize, count: usi
     Ok((clients * count) as f64 / started.elapsed().as_secs_f64())
 }
 
+/// Connects, asks once, and closes, `count` times one after another: clients served per second.
+///
+/// The first `warm_up` clients are not counted.
+pub fn visits(server: &Server, language: Language, warm_up: usize, count: usize) -> io::Result<f64> {
+    let exchange = language.try_out(&server.connect()?)?;
+    let run = |count| {
+        (0..count).try_for_each(|_| {
+            let connection = server.connect()?;
+            exchange.have(&connection)?;
+            leave(connection)
+        })
+    };
+    run(warm_up)?;
+    let started = Instant::now();
+    run(count)?;
+    Ok(count as f64 / started.elapsed().as_secs_f64())
+}
+
 /// Connect, echo, FIN, and wait for the server's FIN: the server is done with this client, but for its log and its exit.
 fn be_a_client(server: &Server) -> io::Result<()> {
     let mut connection = server.connect()?;
     let mut answer = [0; MESSAGE.len()];
     connection.write_all(&MESSAGE)?;
     connection.read_exact(&mut answer)?;
+    leave(connection)
+}
+
+/// FIN, and wait for the server's FIN.
+fn leave(mut connection: TcpStream) -> io::Result<()> {
     connection.shutdown(Shutdown::Write)?;
-    match connection.read(&mut answer)? {
+    match connection.read(&mut [0])? {
         0 => Ok(()),
         _ => Err(io::Error::other("the server sent more than an echo")),
     }

@@ -3,20 +3,33 @@
 //! Both sides of a comparison run in turn, on the same machine and in the same minute: a ratio says something where an
 //! absolute figure would only describe the machine. docs/performance.md says what is measured and why.
 
+mod bulk;
+mod chat;
+mod chat_lines;
+mod chat_section;
 mod cores;
+mod crowd;
 mod flood;
+mod lab6_section;
 mod load;
 mod many_sockets;
+mod models;
+mod plot;
 mod report;
 mod sections;
 mod server;
 mod startup;
 mod statistics;
+mod talk;
 mod tools;
 mod traced;
+mod usage;
 
 use std::error::Error;
+use std::fs;
+use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Instant;
 
 use clap::{Parser, ValueEnum, value_parser};
 
@@ -36,12 +49,16 @@ struct Options {
 
     /// Measure only these
     #[arg(long, value_enum, value_name = "WHAT", value_delimiter = ',',
-          default_values = ["lab1", "lab2", "states", "segments", "calls", "lab3"])]
+          default_values = ["lab1", "lab2", "states", "segments", "calls", "lab6", "chat", "models", "lab3"])]
     only: Vec<Section>,
 
     /// Also measure the time from `make` to a listening server, in this checkout and in a fresh clone
     #[arg(long)]
     startup: bool,
+
+    /// Draw what the models cost, and the chat, where they were measured, into this SVG file
+    #[arg(long, value_name = "FILE")]
+    plot: Option<PathBuf>,
 
     /// Print JSON, with every single figure
     #[arg(long)]
@@ -56,13 +73,26 @@ enum Section {
     States,
     Segments,
     Calls,
+    Lab6,
+    Chat,
+    Models,
     Lab3,
     Startup,
 }
 
 impl Section {
-    const ALL: [Self; 7] =
-        [Self::Lab1, Self::Lab2, Self::States, Self::Segments, Self::Calls, Self::Lab3, Self::Startup];
+    const ALL: [Self; 10] = [
+        Self::Lab1,
+        Self::Lab2,
+        Self::States,
+        Self::Segments,
+        Self::Calls,
+        Self::Lab6,
+        Self::Chat,
+        Self::Models,
+        Self::Lab3,
+        Self::Startup,
+    ];
 
     fn run(self, bench: &mut Bench) -> Result<(), Failure> {
         match self {
@@ -71,6 +101,9 @@ impl Section {
             Self::States => bench.states(),
             Self::Segments => bench.segments(),
             Self::Calls => bench.calls(),
+            Self::Lab6 => bench.lab6(),
+            Self::Chat => bench.chat(),
+            Self::Models => bench.models(),
             Self::Lab3 => bench.fork(),
             Self::Startup => bench.startup(),
         }
@@ -83,6 +116,9 @@ impl Section {
             Self::States => "states",
             Self::Segments => "segments",
             Self::Calls => "calls",
+            Self::Lab6 => "lab 6",
+            Self::Chat => "chat",
+            Self::Models => "models",
             Self::Lab3 => "lab 3",
             Self::Startup => "startup",
         }
@@ -104,9 +140,16 @@ fn main() -> ExitCode {
         |section: &Section| options.only.contains(section) || (options.startup && *section == Section::Startup);
     for section in Section::ALL.into_iter().filter(is_wanted) {
         eprintln!("measuring {} ...", section.name());
+        let begun = Instant::now();
         if let Err(error) = section.run(&mut bench) {
             bench.report.not_run.push(format!("{}: {error}", section.name()));
         }
+        eprintln!("    {:.0} s", begun.elapsed().as_secs_f64());
+    }
+    if let Some(file) = &options.plot
+        && let Err(error) = fs::write(file, plot::svg(&bench.report))
+    {
+        bench.report.not_run.push(format!("{}: {error}", file.display()));
     }
     if options.json {
         println!("{:#}", bench.report.to_json());
@@ -119,5 +162,18 @@ fn main() -> ExitCode {
 fn circumstances(options: &Options, cores: Cores) -> String {
     let kernel = nix::sys::utsname::uname().map_or("unknown".into(), |name| name.release().display().to_string());
     let build = if cfg!(debug_assertions) { "; the load generator is a debug build: use --release" } else { "" };
-    format!("Medians of {} runs in turn; Linux {kernel}; {}{build}.", options.pairs, cores.describe())
+    format!(
+        "Medians of {} runs in turn; {}, {} cores; Linux {kernel}; {}{build}.",
+        options.pairs,
+        processor(),
+        std::thread::available_parallelism().map_or(1, usize::from),
+        cores.describe()
+    )
+}
+
+/// What the processor calls itself.
+fn processor() -> String {
+    let table = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let name = table.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+    name.map_or("unknown processor".into(), |(_, name)| name.to_owned())
 }

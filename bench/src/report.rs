@@ -13,8 +13,8 @@ pub enum Goal {
     RatioAtLeast(f64),
     /// The ratio of the medians, at most.
     RatioAtMost(f64),
-    /// The median itself, at most.
-    FigureAtMost(f64),
+    /// The median itself, at most, in this unit.
+    FigureAtMost(f64, &'static str),
     /// Every single figure is 0.
     AlwaysZero,
 }
@@ -33,6 +33,26 @@ pub struct Row {
     pub goal: Option<Goal>,
 }
 
+/// Several programs side by side.
+pub struct Table {
+    /// What it is about.
+    pub title: String,
+    /// The programs.
+    pub columns: Vec<&'static str>,
+    /// What was measured of them.
+    pub lines: Vec<Line>,
+}
+
+/// One figure of each program.
+pub struct Line {
+    /// What was measured.
+    pub what: String,
+    /// The unit of all its figures.
+    pub unit: &'static str,
+    /// One series for each column; `None` where a program cannot do this.
+    pub cells: Vec<Option<Vec<f64>>>,
+}
+
 /// All of one run.
 #[derive(Default)]
 pub struct Report {
@@ -40,6 +60,8 @@ pub struct Report {
     pub notes: Vec<String>,
     /// The results.
     pub rows: Vec<Row>,
+    /// The results that have more than two columns.
+    pub tables: Vec<Table>,
     /// What could not be run, and why.
     pub not_run: Vec<String>,
 }
@@ -58,7 +80,7 @@ impl Row {
         match self.goal? {
             Goal::RatioAtLeast(limit) => Some(self.ratio()? >= limit),
             Goal::RatioAtMost(limit) => Some(self.ratio()? <= limit),
-            Goal::FigureAtMost(limit) => Some(median(&self.figures) <= limit),
+            Goal::FigureAtMost(limit, _) => Some(median(&self.figures) <= limit),
             Goal::AlwaysZero => Some(self.figures.iter().all(|figure| *figure == 0.0)),
         }
     }
@@ -97,11 +119,35 @@ impl Row {
     }
 }
 
+impl Table {
+    fn cells(&self) -> Vec<Vec<String>> {
+        let head = std::iter::once(self.title.clone()).chain(self.columns.iter().map(|&column| column.into()));
+        let lines = self.lines.iter().map(|line| {
+            let cells = line.cells.iter().map(|cell| match cell {
+                Some(figures) => figure(median(figures), line.unit),
+                None => "-".into(),
+            });
+            std::iter::once(line.what.clone()).chain(cells).collect()
+        });
+        std::iter::once(head.collect()).chain(lines).collect()
+    }
+
+    fn to_json(&self) -> Value {
+        let line = |line: &Line| {
+            let series = |figures: &Vec<f64>| json!({ "median": median(figures), "figures": figures });
+            let cells: Vec<_> = line.cells.iter().map(|cell| cell.as_ref().map(series)).collect();
+            json!({ "what": line.what, "unit": line.unit, "results": cells })
+        };
+        json!({ "title": self.title, "columns": self.columns, "lines": self.lines.iter().map(line).collect::<Vec<_>>() })
+    }
+}
+
 impl Report {
     /// Everything, each single figure included.
     pub fn to_json(&self) -> Value {
         let rows: Vec<Value> = self.rows.iter().map(Row::to_json).collect();
-        json!({ "notes": self.notes, "rows": rows, "not_run": self.not_run })
+        let tables: Vec<Value> = self.tables.iter().map(Table::to_json).collect();
+        json!({ "notes": self.notes, "rows": rows, "tables": tables, "not_run": self.not_run })
     }
 }
 
@@ -110,7 +156,7 @@ impl Display for Goal {
         match self {
             Goal::RatioAtLeast(limit) => write!(f, "ratio >= {limit}"),
             Goal::RatioAtMost(limit) => write!(f, "ratio <= {limit}"),
-            Goal::FigureAtMost(limit) => write!(f, "<= {limit} s"),
+            Goal::FigureAtMost(limit, unit) => write!(f, "<= {limit} {unit}"),
             Goal::AlwaysZero => f.write_str("0 in each run"),
         }
     }
@@ -118,15 +164,16 @@ impl Display for Goal {
 
 impl Display for Report {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let head = ["", "socklab", "against", "", "ratio", "ratio of pairs", "goal", "met"].map(String::from);
-        let table: Vec<[String; 8]> = std::iter::once(head).chain(self.rows.iter().map(Row::cells)).collect();
-        let mut widths = [0; 8];
-        for (width, cell) in table.iter().flat_map(|cells| (0..8).zip(cells)) {
-            widths[width] = widths[width].max(cell.len());
+        if !self.rows.is_empty() {
+            let head = ["", "socklab", "against", "", "ratio", "ratio of pairs", "goal", "met"].map(String::from);
+            let rows = std::iter::once(head).chain(self.rows.iter().map(Row::cells));
+            write_aligned(f, &rows.map(Vec::from).collect::<Vec<_>>())?;
         }
-        for cells in &table {
-            let line: Vec<String> = cells.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
-            writeln!(f, "{}", line.join("  ").trim_end())?;
+        for (index, table) in self.tables.iter().enumerate() {
+            if index > 0 || !self.rows.is_empty() {
+                writeln!(f)?;
+            }
+            write_aligned(f, &table.cells())?;
         }
         for note in &self.notes {
             writeln!(f, "\n{note}")?;
@@ -138,7 +185,20 @@ impl Display for Report {
     }
 }
 
-fn figure(value: f64, unit: &str) -> String {
+/// Each column as wide as its widest cell.
+fn write_aligned(f: &mut Formatter<'_>, table: &[Vec<String>]) -> fmt::Result {
+    let width =
+        |column: usize| table.iter().map(|cells: &Vec<String>| cells[column].chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..table.first().map_or(0, Vec::len)).map(width).collect();
+    for cells in table {
+        let line: Vec<String> = cells.iter().zip(&widths).map(|(cell, &width)| format!("{cell:width$}")).collect();
+        writeln!(f, "{}", line.join("  ").trim_end())?;
+    }
+    Ok(())
+}
+
+/// A figure for people: four digits or so, and its unit.
+pub fn figure(value: f64, unit: &str) -> String {
     let decimals = if value >= 1000.0 { 0 } else { 2 };
     format!("{value:.decimals$} {unit}")
 }

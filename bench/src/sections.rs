@@ -18,7 +18,8 @@ use crate::traced::Watcher;
 
 /// Sockets on the machine while the tables are timed.
 const CONNECTIONS: usize = 5_000;
-const PER_SECOND: &str = "/s";
+/// The unit of a rate.
+pub const PER_SECOND: &str = "/s";
 
 /// A load generator's figure for one fresh server.
 type Load<'a> = &'a dyn Fn(&Server) -> io::Result<f64>;
@@ -139,7 +140,7 @@ impl Bench {
     }
 
     /// The lab's server, and the C program of the same model where it can be compiled.
-    fn servers(&mut self, lab: u8, package: &str, c_program: &str) -> Result<Vec<Program>, Failure> {
+    pub fn servers(&mut self, lab: u8, package: &str, c_program: &str) -> Result<Vec<Program>, Failure> {
         let file = tools::build(package, &format!("lab{lab}-server"))?;
         let mut servers = vec![Program { name: "socklab", file, arguments: vec!["--port".into(), "0".into()] }];
         match tools::compile(c_program)? {
@@ -151,24 +152,34 @@ impl Bench {
 
     /// Measures each server in a process of its own for each run, and adds the rows.
     fn compare(&mut self, what: &str, servers: &[Program], goal: Option<Goal>, load: Load) -> Result<(), Failure> {
-        let series = self.interleaved(servers.len(), |which| {
-            let run = || load(&servers[which].start(self.cores)?);
-            run().map_err(|error| format!("{what}, {}: {error}", servers[which].name).into())
-        })?;
+        let series = self.run_in_turn(what, servers, load)?;
         let names: Vec<_> = servers.iter().map(|server| server.name).collect();
         self.add_rows(what, PER_SECOND, &names, series, goal);
         Ok(())
     }
 
+    /// The same for loads that have more than one figure to report.
+    pub fn run_in_turn<T>(
+        &self,
+        what: &str,
+        servers: &[Program],
+        load: impl Fn(&Server) -> io::Result<T>,
+    ) -> Result<Vec<Vec<T>>, Failure> {
+        self.interleaved(servers.len(), |which| {
+            let run = || load(&servers[which].start(self.cores)?);
+            run().map_err(|error| format!("{what}, {}: {error}", servers[which].name).into())
+        })
+    }
+
     /// Runs all contestants in turn, A B, B A, A B …: what slows the machine for a while slows all of them.
     ///
     /// Returns the figures of each. The first turn warms up and is not counted.
-    fn interleaved(
+    pub fn interleaved<T>(
         &self,
         contestants: usize,
-        mut run: impl FnMut(usize) -> Result<f64, Failure>,
-    ) -> Result<Vec<Vec<f64>>, Failure> {
-        let mut series = vec![Vec::with_capacity(self.pairs); contestants];
+        mut run: impl FnMut(usize) -> Result<T, Failure>,
+    ) -> Result<Vec<Vec<T>>, Failure> {
+        let mut series: Vec<Vec<T>> = (0..contestants).map(|_| Vec::with_capacity(self.pairs)).collect();
         for round in 0..=self.pairs {
             for turn in 0..contestants {
                 let which = if round % 2 == 0 { turn } else { contestants - 1 - turn };
@@ -182,7 +193,7 @@ impl Bench {
     }
 
     /// The first series is socklab's: one row for each other, or one alone. The goal speaks of the first of the others.
-    fn add_rows(
+    pub fn add_rows(
         &mut self,
         what: &str,
         unit: &'static str,

@@ -14,6 +14,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::cores::Cores;
+use crate::usage::Tree;
 
 /// How long a server may take to listen, and how long to end.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -62,6 +63,11 @@ impl Server {
         connection.set_read_timeout(Some(ANSWER_LIMIT))?;
         connection.set_write_timeout(Some(ANSWER_LIMIT))?;
         Ok(connection)
+    }
+
+    /// Its process, and those that it has forked.
+    pub fn tree(&self) -> Tree {
+        Tree::of(Pid::from_raw(self.process.id().cast_signed()))
     }
 
     fn wait_for_port(&mut self) -> io::Result<u16> {

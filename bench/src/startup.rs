@@ -38,13 +38,19 @@ impl Bench {
                 unit: "s",
                 figures,
                 reference: None,
-                goal: Some(Goal::FigureAtMost(1.0)),
+                goal: Some(Goal::FigureAtMost(1.0, "s")),
             });
         }
         let clone = Clone::make()?;
         let figures = vec![clone.seconds + seconds_to_listen(&clone.directory, "lab3")?];
         let what = format!("git clone, make lab3, to `{READY}`");
-        self.report.rows.push(Row { what, unit: "s", figures, reference: None, goal: Some(Goal::FigureAtMost(40.0)) });
+        self.report.rows.push(Row {
+            what,
+            unit: "s",
+            figures,
+            reference: None,
+            goal: Some(Goal::FigureAtMost(40.0, "s")),
+        });
         Ok(())
     }
 }
