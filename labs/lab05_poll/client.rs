@@ -10,7 +10,7 @@
 //! Terminal 3       make states          and strace -e trace=poll,read,write,shutdown -p $(pidof lab5-client)
 //! Watch            one process, one connected socket. poll names both descriptors; only the one that is ready is read.
 //! Man pages        poll(2), connect(2) under EINPROGRESS, shutdown(2)
-//! Peer             server.rs; exercises 5.1 to 5.5 in EXERCISES.md
+//! Peer             server.rs; exercises 5.1 to 5.6 in EXERCISES.md
 
 use std::io::{Error, stdin};
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -89,8 +89,8 @@ fn wait(
     typed: &TypedLines,
     unsent: &[u8],
 ) -> Result<(bool, bool), Failure> {
-    // The connection is always read. A client that only wrote, while the server cannot get rid of its echo, would wait for
-    // the server and the server for it: lab 1's client does, when a file is piped through it that no buffer can hold.
+    // The connection is always read. A client that wrote all before it read would, with more than all buffers hold, wait for
+    // the server and the server for it (exercise 1.5).
     let mut events = PollFlags::POLLIN;
     events.set(PollFlags::POLLOUT, !unsent.is_empty());
     let mut asked = vec![PollFd::new(connection.as_fd(), events)];

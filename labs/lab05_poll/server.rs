@@ -4,13 +4,14 @@
 //! New here         non-blocking sockets and EAGAIN; poll, which waits for all of them together; a short write, whose rest has
 //!                  to be kept for later. Nobody's read or write can keep another client waiting.
 //! Still wrong      each turn of the loop hands every descriptor to the kernel and looks at every answer, also where one client
-//!                  of thousands has something to say (mended in lab 6).
+//!                  of thousands has something to say; whoever has spoken once keeps a buffer for ever (both mended in
+//!                  lab 6). And the log is not polled: a terminal that is stopped with Ctrl-S stops the only thread.
 //! Terminal 1       make lab5
 //! Terminal 2       make client5, in as many terminals as you like
 //! Terminal 3       make states          and strace -p $(pidof lab5-server)
-//! Watch            one process holds the listening socket and every connected socket. poll is the only call that sleeps.
+//! Watch            one process holds the listening socket and every connected socket. poll is the only call on them that sleeps.
 //! Man pages        poll(2), fcntl(2) under O_NONBLOCK, accept(2), read(2), write(2)
-//! Peer             client.rs; exercises 5.1 to 5.5 in EXERCISES.md
+//! Peer             client.rs; exercises 5.1 to 5.6 in EXERCISES.md
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::time::{Duration, Instant};

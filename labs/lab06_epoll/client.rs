@@ -7,9 +7,9 @@
 //! Terminal 2       make client6       or make client6 ARGS='--crowd 5000'
 //! Terminal 3       make states        and strace -e trace=epoll_ctl,epoll_wait,read,write -p $(pidof lab6-client)
 //! Watch            with a crowd: ss -s counts 5,001 established connections, and strace at the server shows turns with one event.
-//!                  The same crowd at lab 5's server: make client6 PORT=7005 ARGS='--crowd 5000'.
+//!                  A crowd at lab 5's server: make client6 PORT=7005 ARGS='--crowd 1000'.
 //! Man pages        epoll(7), epoll_ctl(2) under EPERM, getrlimit(2)
-//! Peer             server.rs; exercises 6.1 to 6.5 in EXERCISES.md
+//! Peer             server.rs; exercises 6.1 to 6.7 in EXERCISES.md
 
 use std::io::{Error, stdin};
 use std::net::{SocketAddr, ToSocketAddrs};

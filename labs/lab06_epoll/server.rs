@@ -6,12 +6,12 @@
 //! Still wrong      bytes are echoed as they come, without a meaning, and clients know nothing of each other (lab 7); a kill
 //!                  cuts everybody off in the middle of a word (lab 7).
 //! Terminal 1       make lab6          or make lab6 ARGS=--edge
-//! Terminal 2       make client6       or make client6 ARGS='--connections 1000'
+//! Terminal 2       make client6       or make client6 ARGS='--crowd 1000'
 //! Terminal 3       make states        and strace -p $(pidof lab6-server)
 //! Watch            an idle connection costs nothing in a turn. A client that does not read: its Recv-Q fills, then our Send-Q,
 //!                  then our Recv-Q, and then it is the client who has to wait.
 //! Man pages        epoll(7), epoll_ctl(2), epoll_wait(2), getrlimit(2) under RLIMIT_NOFILE
-//! Peer             connection.rs: one client's turn; client.rs; exercises 6.1 to 6.5 in EXERCISES.md
+//! Peer             connection.rs: one client's turn; client.rs; exercises 6.1 to 6.7 in EXERCISES.md
 
 mod connection;
 
@@ -86,8 +86,10 @@ fn main() -> Result<(), Failure> {
             Err(errno) => return Err(Failure::new("epoll_wait", address, errno)),
         };
         let mut may_accept = false;
-        let ready = events[..count].iter().map(|event| event.data() as usize);
-        for place in std::mem::take(&mut unfinished).into_iter().chain(ready) {
+        // Those that the last turn left unfinished have their turn anyway, also if there is news of them: one turn, not two.
+        let left = std::mem::take(&mut unfinished);
+        let ready = events[..count].iter().map(|event| event.data() as usize).filter(|place| !left.contains(place));
+        for place in left.iter().copied().chain(ready) {
             may_accept |= place == listener.as_raw_fd() as usize;
             let Some(connection) = connections.get_mut(place).and_then(Option::as_mut) else { continue };
             match serve(connection, &mut buffer, options.edge) {

@@ -22,6 +22,8 @@ use crate::traffic::{
 pub struct Lab {
     /// The server's name in the workspace.
     pub server: &'static str,
+    /// What the server is told besides its address and port.
+    pub arguments: &'static [&'static str],
     /// The client's.
     pub client: &'static str,
 }
@@ -64,11 +66,17 @@ macro_rules! echo_tests {
 }
 
 impl Lab {
-    fn server(&self) -> Server {
-        Server::start(self.server, &[])
+    /// Its server, on a port that the kernel has chosen.
+    pub(crate) fn server(&self) -> Server {
+        self.server_with(&[])
     }
 
-    fn client(&self, server: &Server) -> Process {
+    fn server_with(&self, arguments: &[&str]) -> Server {
+        Server::start(self.server, &[arguments, self.arguments].concat())
+    }
+
+    /// Its client, connected to `server` or about to be.
+    pub(crate) fn client(&self, server: &Server) -> Process {
         let (host, port) = (server.address().ip().to_string(), server.port().to_string());
         Process::start(Command::new(binary(self.client)).args([host, port]))
     }
@@ -78,7 +86,7 @@ impl Lab {
     }
 
     fn run_server(&self, arguments: &[&str]) -> Ended {
-        run(Command::new(binary(self.server)).args(arguments))
+        run(Command::new(binary(self.server)).args(arguments).args(self.arguments))
     }
 }
 
@@ -96,7 +104,7 @@ impl Ended {
 
 /// The server still echoes.
 #[track_caller]
-fn still_serves(server: &Server) {
+pub(crate) fn still_serves(server: &Server) {
     let mut stream = connect(server.address());
     echo_line(&mut stream, "still there?");
     stream.shutdown(Shutdown::Write).expect("connected");
@@ -243,7 +251,7 @@ pub fn a_port_below_1024_needs_a_right_and_the_message_says_so(lab: &Lab) {
     }
     let directory = Directory::new();
     let mut command = Command::new(directory.copy_of(lab.server));
-    command.args(["--port", "1023"]);
+    command.args(["--port", "1023"]).args(lab.arguments);
     isolated_with(&mut command, &[("net/ipv4/ip_unprivileged_port_start", "1024")]);
     if nix::unistd::geteuid().is_root() {
         as_user(&mut command, 65534);
@@ -313,7 +321,7 @@ pub fn a_client_whose_output_is_closed_fails_without_a_panic(lab: &Lab) {
 pub fn a_server_whose_output_is_closed_goes_on_serving(lab: &Lab) {
     let (reader, writer) = std::io::pipe().expect("a pipe");
     let mut command = Command::new(binary(lab.server));
-    command.args(["--port", "0"]).stdin(Stdio::null()).stdout(writer).stderr(Stdio::piped());
+    command.args(["--port", "0"]).args(lab.arguments).stdin(Stdio::null()).stdout(writer).stderr(Stdio::piped());
     let server = Process::start_as_is(&mut command);
     drop(command);
     let listening = BufReader::new(reader).lines().map(|line| line.expect("a pipe"));
@@ -387,9 +395,9 @@ pub fn without_a_free_descriptor_a_client_waits_and_the_server_rests(lab: &Lab) 
 
 /// The labs have no authentication.
 pub fn only_an_address_that_others_can_reach_is_warned_of(lab: &Lab) {
-    let server = Server::start(lab.server, &["--addr", "0.0.0.0"]);
+    let server = lab.server_with(&["--addr", "0.0.0.0"]);
     server.wait_for_line(|line| line.starts_with("warning: 0.0.0.0 can be reached from other machines"));
-    let quiet = Server::start(lab.server, &["--addr", "127.0.0.2"]);
+    let quiet = lab.server_with(&["--addr", "127.0.0.2"]);
     assert!(!quiet.stderr().contains("warning"), "{}", quiet.stderr());
 }
 

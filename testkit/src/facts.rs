@@ -57,6 +57,23 @@ pub fn cpu_time(pid: i32) -> Option<Duration> {
     Some(Duration::from_millis(ticks * 1000 / u64::try_from(per_second).ok()?))
 }
 
+/// How many threads `pid` has.
+pub fn threads_of(pid: i32) -> usize {
+    fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count)
+}
+
+/// Whether `pid` sleeps in some call at this moment, and so uses no processor.
+pub fn is_asleep(pid: i32) -> bool {
+    stat(pid).is_some_and(|fields| fields.first().is_some_and(|state| state == "S"))
+}
+
+/// The bytes of memory that are `pid`'s alone: its heap and stack, not its program's text, nor what the kernel holds for it.
+pub fn own_memory(pid: i32) -> Option<usize> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"))?;
+    Some(line.trim().strip_suffix(" kB")?.parse::<usize>().ok()? * 1024)
+}
+
 /// Changes the soft limit of the running process `pid`, as prlimit(1) does: `libc::RLIMIT_NOFILE`, `RLIMIT_NPROC`.
 ///
 /// # Panics

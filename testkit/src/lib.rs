@@ -3,6 +3,7 @@
 pub mod echo;
 pub mod facts;
 pub mod namespace;
+pub mod one_thread;
 pub mod process;
 pub mod tcp;
 pub mod terminal;

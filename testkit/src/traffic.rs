@@ -50,6 +50,23 @@ pub fn connect(to: SocketAddr) -> TcpStream {
     stream
 }
 
+/// As [`connect`], to an IPv4 address, with the smallest receive buffer that the kernel allows.
+///
+/// # Panics
+///
+/// Where nobody listens.
+pub fn connect_with_small_buffer(to: SocketAddr) -> TcpStream {
+    let fd = socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).expect("a socket");
+    // Before connect: the window that the SYN announces is not taken back later.
+    setsockopt(&fd, sockopt::RcvBuf, &0).expect("SO_RCVBUF can be set");
+    nix::sys::socket::connect(fd.as_raw_fd(), &SockaddrStorage::from(to))
+        .unwrap_or_else(|error| panic!("connect {to}: {error}"));
+    let stream = TcpStream::from(fd);
+    stream.set_read_timeout(Some(PATIENCE)).expect("a time-out that is not zero");
+    stream.set_write_timeout(Some(PATIENCE)).expect("a time-out that is not zero");
+    stream
+}
+
 /// Writes `count` bytes of the sequence `seed`.
 ///
 /// # Panics

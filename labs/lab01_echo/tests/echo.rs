@@ -2,6 +2,6 @@
 
 use testkit::echo::Lab;
 
-const LAB: Lab = Lab { server: "lab1-server", client: "lab1-client" };
+const LAB: Lab = Lab { server: "lab1-server", arguments: &[], client: "lab1-client" };
 
 testkit::echo_tests!(LAB);

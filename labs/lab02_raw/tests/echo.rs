@@ -2,6 +2,6 @@
 
 use testkit::echo::Lab;
 
-const LAB: Lab = Lab { server: "lab2-server", client: "lab2-client" };
+const LAB: Lab = Lab { server: "lab2-server", arguments: &[], client: "lab2-client" };
 
 testkit::echo_tests!(LAB);

@@ -2,6 +2,6 @@
 
 use testkit::echo::Lab;
 
-const LAB: Lab = Lab { server: "lab3-server", client: "lab3-client" };
+const LAB: Lab = Lab { server: "lab3-server", arguments: &[], client: "lab3-client" };
 
 testkit::echo_tests!(LAB);

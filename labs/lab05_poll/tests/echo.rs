@@ -2,6 +2,6 @@
 
 use testkit::echo::Lab;
 
-const LAB: Lab = Lab { server: "lab5-server", client: "lab5-client" };
+const LAB: Lab = Lab { server: "lab5-server", arguments: &[], client: "lab5-client" };
 
 testkit::echo_tests!(LAB);

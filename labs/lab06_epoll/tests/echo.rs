@@ -2,6 +2,6 @@
 
 use testkit::echo::Lab;
 
-const LAB: Lab = Lab { server: "lab6-server", client: "lab6-client" };
+const LAB: Lab = Lab { server: "lab6-server", arguments: &[], client: "lab6-client" };
 
 testkit::echo_tests!(LAB);
