@@ -32,8 +32,7 @@ pub enum Turn {
     Waits,
     /// There may be more to read, but it is the others' turn.
     Unfinished,
-    Finished,
-    Lost(Failure),
+    Ended(Result<(), Failure>),
 }
 
 impl Connection {
@@ -68,8 +67,8 @@ impl Connection {
     }
 
     /// Level-triggered, the kernel must not be asked for what we would not do: it would name the socket again and again.
-    pub fn ask_anew(&mut self, epoll: &Epoll) -> Result<(), Errno> {
-        if self.waits_for_room == self.unsent.is_empty() {
+    pub fn ask_anew(&mut self, epoll: &Epoll, edge: bool) -> Result<(), Errno> {
+        if !edge && self.waits_for_room == self.unsent.is_empty() {
             self.waits_for_room = !self.waits_for_room;
             let events = if self.waits_for_room { EpollFlags::EPOLLOUT } else { EpollFlags::EPOLLIN };
             epoll.modify(&self.socket, &mut named(&self.socket, events))?;
@@ -83,22 +82,22 @@ pub fn serve(connection: &mut Connection, buffer: &mut [u8], edge: bool) -> Turn
     for _ in 0..if edge { READS } else { 1 } {
         let unsent = std::mem::take(&mut connection.unsent);
         if let Err(failure) = connection.send(&unsent) {
-            return Turn::Lost(failure);
+            return Turn::Ended(Err(failure));
         }
         // While something is unsent nothing more is read: who does not take his bytes brings no new ones.
         if !connection.unsent.is_empty() {
             return Turn::Waits;
         }
         match read(&connection.socket, buffer) {
-            Ok(0) => return Turn::Finished,
+            Ok(0) => return Turn::Ended(Ok(())),
             Ok(length) => {
                 if let Err(failure) = connection.send(&buffer[..length]) {
-                    return Turn::Lost(failure);
+                    return Turn::Ended(Err(failure));
                 }
             }
             Err(Errno::EAGAIN) => return Turn::Waits,
             Err(Errno::EINTR) => {}
-            Err(errno) => return Turn::Lost(Failure::new("read", &connection.client, errno)),
+            Err(errno) => return Turn::Ended(Err(Failure::new("read", &connection.client, errno))),
         }
     }
     // Level-triggered, the kernel knows if there is more, and will say so. Edge-triggered, it has said all that it will say.

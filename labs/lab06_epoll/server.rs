@@ -85,35 +85,51 @@ fn main() -> Result<(), Failure> {
             Err(Errno::EINTR) => 0,
             Err(errno) => return Err(Failure::new("epoll_wait", address, errno)),
         };
-        let mut may_accept = false;
-        // Those that the last turn left unfinished have their turn anyway, also if there is news of them: one turn, not two.
-        let left = std::mem::take(&mut unfinished);
-        let ready = events[..count].iter().map(|event| event.data() as usize).filter(|place| !left.contains(place));
-        for place in left.iter().copied().chain(ready) {
-            may_accept |= place == listener.as_raw_fd() as usize;
-            let Some(connection) = connections.get_mut(place).and_then(Option::as_mut) else { continue };
-            match serve(connection, &mut buffer, options.edge) {
-                Turn::Finished => {
-                    say!("{} finished: {} bytes echoed", connection.client, connection.echoed);
-                    // close(2) takes the socket off the kernel's list as well.
-                    connections[place] = None;
-                }
-                Turn::Lost(failure) => {
-                    say!("{} lost after {} bytes: {failure}", connection.client, connection.echoed);
-                    connections[place] = None;
-                }
-                Turn::Unfinished => unfinished.push(place),
-                Turn::Waits if options.edge => {}
-                Turn::Waits => connection.ask_anew(&epoll).during("epoll_ctl", &connection.client)?,
-            }
+        let mut ready = std::mem::take(&mut unfinished);
+        ready.extend(events[..count].iter().map(|event| event.data() as usize));
+        // Whom the last turn left unfinished has his turn anyway, also if there is news of him: one turn, not two.
+        if options.edge {
+            ready.sort_unstable();
+            ready.dedup();
         }
+        unfinished = serve_all(&ready, &mut connections, &mut buffer, &epoll, options.edge)?;
         // After the clients: only now may a descriptor that one of them has left be given to another.
-        if may_accept && !accept_all(&listener, &epoll, options.edge, &mut connections).during("accept", address)? {
+        if ready.contains(&(listener.as_raw_fd() as usize))
+            && accept_all(&listener, &epoll, options.edge, &mut connections).during("accept", address)?
+        {
             // The listening socket would be ready for ever, and we would never rest.
             full_since = Some(Instant::now());
             epoll.modify(&listener, &mut named(&listener, EpollFlags::empty())).during("epoll_ctl", address)?;
         }
     }
+}
+
+/// A turn for each client that is ready. Returns those who have to have another one without being named by the kernel again.
+fn serve_all(
+    ready: &[usize],
+    connections: &mut [Option<Connection>],
+    buffer: &mut [u8],
+    epoll: &Epoll,
+    edge: bool,
+) -> Result<Vec<usize>, Failure> {
+    let mut unfinished = Vec::new();
+    for &place in ready {
+        let Some(connection) = connections.get_mut(place).and_then(Option::as_mut) else { continue };
+        match serve(connection, buffer, edge) {
+            Turn::Ended(end) => {
+                let (client, echoed) = (&connection.client, connection.echoed);
+                match end {
+                    Ok(()) => say!("{client} finished: {echoed} bytes echoed"),
+                    Err(failure) => say!("{client} lost after {echoed} bytes: {failure}"),
+                }
+                // close(2) takes the socket off the kernel's list as well.
+                connections[place] = None;
+            }
+            Turn::Unfinished => unfinished.push(place),
+            Turn::Waits => connection.ask_anew(epoll, edge).during("epoll_ctl", &connection.client)?,
+        }
+    }
+    Ok(unfinished)
 }
 
 /// How long epoll_wait may sleep.
@@ -125,7 +141,7 @@ fn timeout(unfinished: &[usize], full_since: Option<Instant>) -> EpollTimeout {
     }
 }
 
-/// Takes connections out of the accept queue until it is empty, or the others' turn has come. False if no descriptor is left.
+/// Takes connections out of the accept queue until it is empty, or the others' turn has come. True if no descriptor is left.
 fn accept_all(
     listener: &OwnedFd,
     epoll: &Epoll,
@@ -154,12 +170,12 @@ fn accept_all(
             // No file descriptor is left. Clients stay in the queue: take a breath, or this loop would take a whole core.
             Err(errno @ (Errno::EMFILE | Errno::ENFILE)) => {
                 say!("accept: {errno:?} ({}); whoever connects waits in the accept queue", errno.desc());
-                return Ok(false);
+                return Ok(true);
             }
             Err(errno) => return Err(errno),
         }
     }
-    Ok(true)
+    Ok(false)
 }
 
 fn accept(listener: &OwnedFd) -> Result<(OwnedFd, SockaddrStorage), Errno> {
