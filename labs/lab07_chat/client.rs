@@ -27,6 +27,8 @@ use lab07_chat::{console::Console, script::Script, talk::Talk, typed::Request};
 use nix::sys::socket::{setsockopt, sockopt};
 
 const BUFFER_SIZE: usize = 64 * 1024;
+/// How long the server may take to end the connection after it has been asked to.
+const PATIENCE: Duration = Duration::from_secs(2);
 /// The longest line that is taken from a server: a long history comes in one.
 const MAX_FRAME: usize = 16 * 1024 * 1024;
 
@@ -102,9 +104,12 @@ impl Chat {
                 !end.inspect_err(|failure| self.talk.console.tell(&format!("Error: {failure}"))).unwrap_or(false),
             ))
         };
+        // After a QUIT it is the server who ends the connection; the other thread sees its FIN. If that does not come:
         // shutdown(2) acts on the connection, whoever else uses it: our FIN goes out, and the read(2) in which the other
         // thread sleeps returns 0. close(2) would not wake it, and it would then read from whatever has the number next.
-        let _ = connection.shutdown(Shutdown::Both);
+        if end.is_err() || !self.talk.waiting.for_end(PATIENCE) {
+            let _ = connection.shutdown(Shutdown::Both);
+        }
         end.map(|is_clean| if is_clean { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 

@@ -113,6 +113,11 @@ impl Waiting {
         while self.wait(Duration::MAX, |state| (state.is_connected || state.is_leaving).then_some(())).is_none() {}
     }
 
+    /// Waits until there is no connection; false if there still is one.
+    pub fn for_end(&self, limit: Duration) -> bool {
+        self.wait(limit, |state| (!state.is_connected).then_some(())).is_some()
+    }
+
     /// Lets `time` pass; less of it if somebody wants to leave meanwhile.
     pub fn pause(&self, time: Duration) {
         let _ = self.wait(time, |state| state.is_leaving.then_some(()));
