@@ -28,9 +28,6 @@ pub struct Limits {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Full;
 
-/// Memory up to this size is kept while nothing waits: what a busy connection needs again at once.
-const KEPT: usize = 8 * 1024;
-
 impl Outbox {
     /// Nothing waits, and no memory is taken.
     pub const fn new(limits: Limits) -> Self {
@@ -88,7 +85,11 @@ impl Outbox {
         self.lines = 0;
         self.start = 0;
         self.bytes.clear();
-        if self.bytes.capacity() > KEPT {
+    }
+
+    /// Gives back the memory that nothing waits in. A busy connection needs it again at once: not to be done after each write.
+    pub fn release(&mut self) {
+        if self.is_empty() {
             self.bytes = Vec::new();
         }
     }
@@ -188,12 +189,15 @@ mod tests {
     }
 
     #[test]
-    fn memory_is_given_back_with_the_last_byte() {
+    fn memory_is_given_back_when_nothing_waits_in_it() {
         let mut outbox = outbox(usize::MAX, usize::MAX);
-        let line = [vec![b'x'; KEPT], b"\n".to_vec()].concat();
+        let line = [vec![b'x'; 1000], b"\n".to_vec()].concat();
         outbox.push(&line).unwrap();
         outbox.sent(line.len() - 1);
+        outbox.release();
+        assert_eq!(outbox.unsent(), b"\n");
         outbox.sent(1);
+        outbox.release();
         assert_eq!(outbox.bytes.capacity(), 0);
     }
 

@@ -5,6 +5,7 @@
 //! Man pages        epoll(7), write(2)
 //! Peer             server.rs, whose loop calls these functions; connection.rs; hub.rs, which decides what is said to whom
 
+use std::collections::VecDeque;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
@@ -63,8 +64,10 @@ pub struct Room {
     places: Vec<Option<Connection>>,
     open: usize,
     is_ending: bool,
-    /// Whom something has to be written to at the end of this turn.
-    to_flush: Vec<usize>,
+    /// Whether something was written since we last looked at the clock: then there are queues whose memory is not needed.
+    has_written: bool,
+    /// Whom something has to be written to at the end of this turn, in this order: who asked comes after those whom it concerns.
+    to_flush: VecDeque<usize>,
     /// Who has left in this turn, which the others have to be told.
     departed: Vec<usize>,
     /// Who has frames left that can be looked at now.
@@ -75,7 +78,7 @@ impl Room {
     pub fn new(epoll: Epoll, rules: Rules) -> Self {
         let max_frame = rules.max_frame as usize;
         let limits = HistoryLimits { messages: rules.history as usize, bytes: HISTORY_BYTES, max_frame };
-        let (to_flush, departed, unfinished) = (Vec::new(), Vec::new(), Vec::new());
+        let (to_flush, departed, unfinished) = (VecDeque::new(), Vec::new(), Vec::new());
         Self {
             epoll,
             rules,
@@ -83,6 +86,7 @@ impl Room {
             places: Vec::new(),
             open: 0,
             is_ending: false,
+            has_written: false,
             to_flush,
             departed,
             unfinished,
@@ -100,7 +104,7 @@ impl Room {
 
     /// Whether somebody is here whose time may run out.
     pub fn has_to_look_at_the_clock(&self) -> bool {
-        self.is_ending || self.open > self.hub.count()
+        self.is_ending || self.has_written || self.open > self.hub.count()
     }
 
     /// A connection that accept has just handed out.
@@ -135,7 +139,7 @@ impl Room {
             self.departed.push(place);
         }
         if !std::mem::replace(&mut connection.is_to_be_flushed, true) {
-            self.to_flush.push(place);
+            self.to_flush.push_back(place);
         }
         self.places[place] = Some(connection);
         if let Err(failure) = received {
@@ -203,7 +207,7 @@ impl Room {
                 self.departed.push(place);
             }
             if !std::mem::replace(&mut connection.is_to_be_flushed, true) {
-                self.to_flush.push(place);
+                self.to_flush.push_back(place);
             }
         }
     }
@@ -215,7 +219,7 @@ impl Room {
                 if let Some(left) = self.hub.leave(place as u64) {
                     self.tell_others(place, &left, now);
                 }
-            } else if let Some(place) = self.to_flush.pop() {
+            } else if let Some(place) = self.to_flush.pop_front() {
                 self.flush_one(place, now);
             } else {
                 return;
@@ -226,6 +230,7 @@ impl Room {
     fn flush_one(&mut self, place: usize, now: Instant) {
         let Some(connection) = self.places.get_mut(place).and_then(Option::as_mut) else { return };
         connection.is_to_be_flushed = false;
+        self.has_written = true;
         match connection.send().and_then(|()| connection.ask_anew(&self.epoll)) {
             Err(failure) => self.lose(place, &failure, now),
             Ok(()) if connection.is_over() => self.close(place, now),
@@ -252,11 +257,14 @@ impl Room {
         }
     }
 
-    /// Lets those go whose time is over: who has not registered, and who does not read its last lines.
+    /// Twice a second, while there is anything to look after: queues that are empty give back their memory, and those go whose
+    /// time is over, as they have not registered, or do not close their end.
     pub fn look_at_the_clock(&mut self, now: Instant) {
+        self.has_written = false;
         let idle = Duration::from_secs(self.rules.idle.into());
         for place in 0..self.places.len() {
             let Some(connection) = &mut self.places[place] else { continue };
+            connection.outbox.release();
             if connection.is_out_of_time(now) {
                 say!("{} has not closed its end in time", connection.client);
                 self.close(place, now);
@@ -284,7 +292,7 @@ impl Room {
             connection.dismiss(reason, now);
         }
         if !std::mem::replace(&mut connection.is_to_be_flushed, true) {
-            self.to_flush.push(place);
+            self.to_flush.push_back(place);
         }
     }
 }
