@@ -25,8 +25,10 @@ const SKIPPED: [&str; 4] = ["target", ".git", "runs", "node_modules"];
 /// What a block may hold that no one types into a terminal.
 const NOT_COMMANDS: [&str; 6] = ["text", "rust", "c", "python", "json", "toml"];
 /// How a command in running text begins.
-const COMMANDS: [&str; 10] =
-    ["make ", "socklab ", "cargo ", "ss ", "tcpdump ", "strace ", "nc ", "lab1-", "lab2-", "lab3-"];
+const COMMANDS: [&str; 14] = [
+    "make ", "socklab ", "cargo ", "ss ", "tcpdump ", "strace ", "nc ", "lab1-", "lab2-", "lab3-", "lab4-", "lab5-",
+    "lab6-", "lab7-",
+];
 
 /// Commands that no transcript plays: each with the reason, and with what runs it instead.
 const NOT_PLAYED: [(&str, &str, &str); 4] = [

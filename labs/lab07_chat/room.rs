@@ -10,12 +10,11 @@ use std::time::{Duration, Instant};
 
 use clap::{Args, value_parser};
 use jiff::Timestamp;
-use kit::{Failure, printable, say};
+use kit::{During, Failure, printable, say};
 use lab07_chat::frames::TooLong;
 use lab07_chat::hub::{HistoryLimits, Hub};
 use lab07_chat::outbox::Limits;
 use lab07_chat::protocol::{Asked, Code, Re, Refusal, Request, parse};
-use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollFlags};
 
 use crate::connection::{Connection, named};
@@ -94,8 +93,11 @@ impl Room {
     }
 
     /// A connection that accept has just handed out.
-    pub fn welcome(&mut self, socket: OwnedFd, client: Box<str>, now: Instant) -> Result<(), Errno> {
-        self.epoll.add(&socket, named(&socket, EpollFlags::EPOLLIN))?;
+    pub fn welcome(&mut self, socket: OwnedFd, client: Box<str>, now: Instant) {
+        if let Err(failure) = self.epoll.add(&socket, named(&socket, EpollFlags::EPOLLIN)).during("epoll_ctl", &client)
+        {
+            return say!("{client} lost: {failure}");
+        }
         say!("{client} connected");
         let place = socket.as_raw_fd() as usize;
         let queue = Limits { bytes: self.rules.queue_bytes as usize, messages: self.rules.queue_messages as usize };
@@ -107,7 +109,6 @@ impl Room {
             let message = format!("{} clients are here, which is the limit", self.rules.max_clients);
             self.dismiss(place, &Refusal::new(Code::ServerFull, message), now);
         }
-        Ok(())
     }
 
     /// One client's turn: what it has sent is read and carried out. What there is to tell is queued, for itself and others.
@@ -117,9 +118,12 @@ impl Room {
         let received = connection.receive(buffer);
         self.carry_out(place, &mut connection, now);
         if connection.has_asked_all() && !connection.is_leaving() {
-            let cut = if connection.frames.is_cut() { ", in the middle of a request" } else { "" };
-            say!("{} finished{cut}", connection.client);
-            connection.leave(now);
+            if connection.frames.is_cut() {
+                connection.dismiss(&Refusal::new(Code::BadJson, "the end came in the middle of a request"), now);
+            } else {
+                say!("{} finished", connection.client);
+                connection.leave(now);
+            }
             self.departed.push(place);
         }
         if !std::mem::replace(&mut connection.is_to_be_flushed, true) {
@@ -261,6 +265,7 @@ impl Room {
     /// Everybody is let go. Nobody is told of the others: all are told the same.
     pub fn shut_down(&mut self, now: Instant) {
         for place in 0..self.places.len() {
+            let _nobody_is_told = self.hub.leave(place as u64);
             self.dismiss(place, &Refusal::new(Code::ShuttingDown, "the server is ending; goodbye"), now);
         }
     }
