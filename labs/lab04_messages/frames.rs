@@ -57,9 +57,10 @@ impl Frames {
         }
     }
 
-    /// Whether a frame has begun that has not ended: what the end of the connection would cut in two.
+    /// Whether a frame has begun that has not ended: what the end of the connection would cut in two. One that was reported
+    /// as too long does not count: there is nothing more to say of it.
     pub fn is_cut(&self) -> bool {
-        self.skips || self.start < self.bytes.len()
+        !self.skips && self.start < self.bytes.len()
     }
 
     /// How many bytes are kept: those of a frame that has not ended yet.

@@ -17,9 +17,9 @@ use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
 use nix::sys::socket::{Shutdown, shutdown};
 use nix::unistd::{read, write};
 
-/// How much may wait for a client before his own requests have to wait, too.
+/// How much may wait for a client before its own requests have to wait, too.
 const HIGH_WATER: usize = 64 * 1024;
-/// How long a client may take to read his last lines, once he is leaving.
+/// How long a client may take to read its last lines, once it is leaving.
 const GRACE: Duration = Duration::from_secs(5);
 
 /// A client.
@@ -80,7 +80,7 @@ impl Connection {
         self.has_finished && !self.has_frames_left
     }
 
-    /// Whether its requests are taken in. Who does not read the answers has to wait with his questions: back-pressure.
+    /// Whether its requests are taken in. Who does not read the answers has to wait with its questions: back-pressure.
     pub fn may_ask(&self) -> bool {
         !self.is_leaving() && self.outbox.unsent().len() < HIGH_WATER
     }

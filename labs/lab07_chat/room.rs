@@ -133,9 +133,12 @@ impl Room {
         let received = connection.receive(buffer);
         self.carry_out(place, &mut connection, now);
         if connection.has_asked_all() && !connection.is_leaving() {
-            let cut = if connection.frames.is_cut() { ", in the middle of a request" } else { "" };
-            say!("{} finished{cut}", connection.client);
-            connection.leave(now);
+            if connection.frames.is_cut() {
+                connection.dismiss(&Refusal::new(Code::BadJson, "the end came in the middle of a request"), now);
+            } else {
+                say!("{} finished", connection.client);
+                connection.leave(now);
+            }
             self.departed.push(place);
         }
         if !std::mem::replace(&mut connection.is_to_be_flushed, true) {
@@ -282,6 +285,7 @@ impl Room {
     pub fn shut_down(&mut self, now: Instant) {
         self.is_ending = true;
         for place in 0..self.places.len() {
+            let _nobody_is_told = self.hub.leave(place as u64);
             self.dismiss(place, &Refusal::new(Code::ShuttingDown, "the server is ending; goodbye"), now);
         }
     }

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::time::Duration;
 
 /// A process as its parent left it: running, sleeping, or `Z`, a zombie.
@@ -46,6 +47,27 @@ pub fn open_files(pid: i32) -> Vec<(i32, String)> {
 pub fn open_sockets(pid: i32) -> Vec<u64> {
     let inode = |(_, target): (i32, String)| target.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok();
     open_files(pid).into_iter().filter_map(inode).collect()
+}
+
+/// A copy of descriptor `fd` of the running process `pid` (pidfd_getfd(2)): the same socket, to be asked for its options.
+///
+/// # Errors
+///
+/// Where the kernel does not let us look into that process.
+pub fn copy_of_descriptor(pid: i32, fd: i32) -> io::Result<OwnedFd> {
+    // SAFETY: pidfd_open takes two numbers and touches no memory of ours.
+    let process = owned(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) })?;
+    // SAFETY: pidfd_getfd takes three numbers and touches no memory of ours.
+    owned(unsafe { libc::syscall(libc::SYS_pidfd_getfd, process.as_raw_fd(), fd, 0) })
+}
+
+/// The descriptor that a system call has just returned.
+fn owned(result: libc::c_long) -> io::Result<OwnedFd> {
+    match i32::try_from(result) {
+        // SAFETY: the kernel has just made this descriptor for us, and nobody else knows of it.
+        Ok(fd @ 0..) => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),
+        _ => Err(io::Error::last_os_error()),
+    }
 }
 
 /// How much time `pid` has spent on a processor, in its own code and in the kernel; in steps of usually 10 ms.
