@@ -52,9 +52,6 @@ pub struct Rules {
     history: u32,
 }
 
-/// The memory that all that was said may take.
-const HISTORY_BYTES: usize = 16 * 1024 * 1024;
-
 /// Everybody who is connected.
 pub struct Room {
     pub epoll: Epoll,
@@ -77,7 +74,7 @@ pub struct Room {
 impl Room {
     pub fn new(epoll: Epoll, rules: Rules) -> Self {
         let max_frame = rules.max_frame as usize;
-        let limits = HistoryLimits { messages: rules.history as usize, bytes: HISTORY_BYTES, max_frame };
+        let limits = HistoryLimits { messages: rules.history as usize, max_frame, ..HistoryLimits::default() };
         let (to_flush, departed, unfinished) = (VecDeque::new(), Vec::new(), Vec::new());
         Self {
             epoll,

@@ -2,7 +2,7 @@
 
 use testkit::echo::Lab;
 
-const LAB: Lab = Lab { server: "lab4-server", client: "lab4-client" };
+const LAB: Lab = Lab { server: "lab4-server", arguments: &[], client: "lab4-client" };
 
 testkit::echo_tests! { LAB =>
     a_port_that_is_no_port_is_refused
