@@ -3,11 +3,11 @@
 //! A part of them: `SOCKLAB_DOCUMENT=lab01 cargo test --test documents`. The text is looked for in `path:line`, where
 //! line is that of a transcript's first block; `SOCKLAB_DOCUMENT=EXERCISES.md:820` plays one alone.
 
-use std::collections::VecDeque;
+use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Condvar, Mutex, PoisonError};
 use std::thread;
 
 use testkit::namespace::{available, isolated, or_skip};
@@ -19,7 +19,7 @@ const CHOICE: &str = "SOCKLAB_DOCUMENT";
 /// Set for the copy of this test that plays one transcript, inside a network of its own.
 const INSIDE: &str = "SOCKLAB_DOCUMENT_INSIDE";
 /// How many documents are played at the same time.
-const AT_ONCE: usize = 2;
+const AT_ONCE: usize = 4;
 /// Directories that hold no documents of this repository.
 const SKIPPED: [&str; 4] = ["target", ".git", "runs", "node_modules"];
 /// What a block may hold that no one types into a terminal.
@@ -81,20 +81,17 @@ fn every_console_block_of_every_document_does_what_it_shows() {
     }
     let choice = std::env::var(CHOICE).unwrap_or_default();
     let mut failures = Vec::new();
-    let mut to_play = VecDeque::new();
+    let mut to_play = Vec::new();
     for document in documents() {
         match parse(&document.name, &document.text) {
             Ok(sequences) => {
                 let chosen = sequences.into_iter().filter(|sequence| place_of(sequence).contains(&choice));
-                to_play.push_back(chosen.collect::<Vec<_>>());
+                to_play.extend(chosen);
             }
             Err(error) => failures.push(error),
         }
     }
-    assert!(
-        !failures.is_empty() || to_play.iter().any(|sequences| !sequences.is_empty()),
-        "nothing to play: {CHOICE}={choice}"
-    );
+    assert!(!failures.is_empty() || !to_play.is_empty(), "nothing to play: {CHOICE}={choice}");
     if or_skip("the commands of the documents", available()) {
         failures.extend(play_all(to_play));
     }
@@ -106,25 +103,50 @@ fn place_of(sequence: &Sequence) -> String {
     format!("{}:{}", sequence.file, sequence.line)
 }
 
-/// Whether it uses a Unix socket: its file is the same for all, for only the network is everybody's own.
-fn uses_a_file(sequence: &Sequence) -> bool {
-    sequence.steps.iter().any(|step| matches!(&step.action, Action::Command(command) if command.contains("unix")))
+/// What two sequences must not use at the same time. The network is everybody's own, but not the files, nor the processes that
+/// pidof, pgrep and ps find by the name of a lab's program.
+fn shared(sequence: &Sequence) -> HashSet<&'static str> {
+    const SHARED: [&str; 9] = ["unix", "1", "2", "3", "4", "5", "6", "7", "demo"];
+    let commands = sequence.steps.iter().filter_map(|step| match &step.action {
+        Action::Command(command) => Some(command),
+        _ => None,
+    });
+    let is_used = |command: &str, what: &str| match what {
+        "unix" | "demo" => command.contains(what),
+        lab => ["lab", "client", "demo"].iter().any(|word| command.contains(&format!("{word}{lab}"))),
+    };
+    commands.flat_map(|command| SHARED.into_iter().filter(|what| is_used(command, what))).collect()
 }
 
-/// Plays the documents, two at a time.
-fn play_all(to_play: VecDeque<Vec<Sequence>>) -> Vec<String> {
-    let file = Mutex::new(());
-    let to_play = Mutex::new(to_play);
+/// What is still to be played, and what is in use by those that are played now.
+struct Programme {
+    waiting: Vec<Sequence>,
+    in_use: HashSet<&'static str>,
+}
+
+/// Plays them, a few at a time: most of what they do is wait.
+fn play_all(to_play: Vec<Sequence>) -> Vec<String> {
+    let programme = Mutex::new(Programme { waiting: to_play, in_use: HashSet::new() });
+    let ended = Condvar::new();
     let failures = Mutex::new(Vec::new());
     let worker = || {
-        loop {
-            let next = to_play.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
-            let Some(sequences) = next else { break };
-            for sequence in sequences {
-                let _alone = uses_a_file(&sequence).then(|| file.lock().unwrap_or_else(PoisonError::into_inner));
-                let Err(failure) = play_in_a_copy(&place_of(&sequence)) else { continue };
+        let mut now = programme.lock().unwrap_or_else(PoisonError::into_inner);
+        while !now.waiting.is_empty() {
+            let next = now.waiting.iter().position(|sequence| now.in_use.is_disjoint(&shared(sequence)));
+            let Some(next) = next else {
+                now = ended.wait(now).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            };
+            let sequence = now.waiting.remove(next);
+            let uses = shared(&sequence);
+            now.in_use.extend(&uses);
+            drop(now);
+            if let Err(failure) = play_in_a_copy(&place_of(&sequence)) {
                 failures.lock().unwrap_or_else(PoisonError::into_inner).push(failure);
             }
+            now = programme.lock().unwrap_or_else(PoisonError::into_inner);
+            now.in_use.retain(|used| !uses.contains(used));
+            ended.notify_all();
         }
     };
     thread::scope(|scope| {
