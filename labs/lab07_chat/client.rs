@@ -7,10 +7,9 @@
 //!                  (typed.rs), what arrives (incoming.rs, show.rs), the terminal (console.rs), scripts (script.rs).
 //! Still wrong      anybody can take any name: no passwords (mended in lab 8). Anybody on the way can read it (lab 10).
 //! Terminal 1       make lab7
-//! Terminals 2, 3   make client7          in each; then /name Alice, /help
-//! Watch            ps -L -C lab7-client  one process, its threads; stop and restart the server
+//! Terminals 2, 3   make client7          in each; then /name Alice, /help; stop and restart the server
 //! Man pages        pthreads(7), shutdown(2), tcp(7), socket(7), termios(3)
-//! Peer             server.rs; exercises 7.1 to 7.5 in EXERCISES.md
+//! Peer             server.rs; exercises 7.1 to 7.6 in EXERCISES.md
 
 use std::io::{Error, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream, ToSocketAddrs};
@@ -27,8 +26,6 @@ use lab07_chat::{console::Console, script::Script, talk::Talk, typed::Request};
 use nix::sys::socket::{setsockopt, sockopt};
 
 const BUFFER_SIZE: usize = 64 * 1024;
-/// How long the server may take to end the connection after it has been asked to.
-const PATIENCE: Duration = Duration::from_secs(2);
 /// The longest line that is taken from a server: a long history comes in one.
 const MAX_FRAME: usize = 16 * 1024 * 1024;
 
@@ -100,14 +97,13 @@ impl Chat {
         let end = self.talk.type_all(&|request| self.send(request));
         let Some(connection) = self.connection().clone() else {
             // The other thread may be in connect(2) for minutes. Nothing is left to be waited for.
-            exit(i32::from(
-                !end.inspect_err(|failure| self.talk.console.tell(&format!("Error: {failure}"))).unwrap_or(false),
-            ))
+            let end = end.inspect_err(|failure| self.talk.console.tell(&format!("Error: {failure}")));
+            exit(i32::from(!end.unwrap_or(false)))
         };
         // After a QUIT it is the server who ends the connection; the other thread sees its FIN. If that does not come:
         // shutdown(2) acts on the connection, whoever else uses it: our FIN goes out, and the read(2) in which the other
         // thread sleeps returns 0. close(2) would not wake it, and it would then read from whatever has the number next.
-        if end.is_err() || !self.talk.waiting.for_end(PATIENCE) {
+        if end.is_err() || !self.talk.waiting.for_end(Duration::from_secs(2)) {
             let _ = connection.shutdown(Shutdown::Both);
         }
         end.map(|is_clean| if is_clean { ExitCode::SUCCESS } else { ExitCode::FAILURE })
