@@ -45,7 +45,7 @@ fn a_bare_make_has_one_line_for_every_target_of_every_lab() {
     }
     let others: Vec<&&str> =
         targets.iter().filter(|target| !target.ends_with(|last: char| last.is_ascii_digit())).collect();
-    assert_eq!(others, [&"help", &"states", &"list", &"doctor", &"test", &"lint", &"ci", &"bench", &"clean"]);
+    assert_eq!(others, [&"help", &"states", &"list", &"doctor", &"test", &"lint", &"ci", &"bench", &"soak", &"clean"]);
     for variable in ["PORT=", "ADDR=", "CMD=", "ARGS="] {
         assert!(help.contains(variable), "{variable}: {help}");
     }
