@@ -34,8 +34,10 @@ fn scenery() -> Scenery {
     half_closed.shutdown(std::net::Shutdown::Write).unwrap();
     let mut waiting = TcpStream::connect(address).unwrap();
     waiting.write_all(b"hello\n").unwrap();
-    wait_until("the FIN has arrived", || {
-        tcp::sockets_of(address.port()).iter().any(|socket| socket.state == tcp::State::CloseWait)
+    // Its acknowledgement may take its time, too.
+    let own = half_closed.local_addr().unwrap();
+    wait_until("the FIN has arrived, and is acknowledged", || {
+        tcp::socket_between(own, address).is_some_and(|socket| socket.state == tcp::State::FinWait2)
     });
     let streams = vec![accepted, server_side, half_closed, its_server_side, waiting];
     Scenery { port: address.port(), _listener: listener, _streams: streams }
