@@ -21,7 +21,7 @@ const INSIDE: &str = "SOCKLAB_DOCUMENT_INSIDE";
 /// How many documents are played at the same time.
 const AT_ONCE: usize = 4;
 /// Directories that hold no documents of this repository.
-const SKIPPED: [&str; 4] = ["target", ".git", "runs", "node_modules"];
+const SKIPPED: [&str; 5] = ["target", ".git", "runs", "work", "node_modules"];
 /// What a block may hold that no one types into a terminal.
 const NOT_COMMANDS: [&str; 6] = ["text", "rust", "c", "python", "json", "toml"];
 /// How a command in running text begins.
