@@ -188,7 +188,11 @@ fn play_here(place: &str) {
         return;
     }
     // Wide enough that no line is broken: a document shows lines whole.
-    let terminal = TerminalOptions { columns: 240, ..TerminalOptions::new(repository()) };
+    let mut terminal = TerminalOptions { columns: 240, ..TerminalOptions::new(repository()) };
+    // Never in the learner's own: a transcript begins with fresh files.
+    let work = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("documents/{}", place.replace(['/', ':'], "-")));
+    let _ = fs::remove_dir_all(&work);
+    terminal.environment.push(("SOCKLAB_WORK".into(), work.display().to_string()));
     if let Err(error) = play(sequence, &Stage::new(terminal)) {
         eprintln!("{error}");
         // Not a panic: its message would only hide the report.

@@ -3,9 +3,18 @@
 //! There is no list in the code. An exercise is the directory `labs/LAB/exercises/N.M` with an `exercise.toml` in it, and a
 //! planted fault is a file `labs/LAB/mutants/NAME.toml`. Both are read when they are needed.
 
+pub mod attempt;
 pub mod change;
+pub mod check;
+pub mod commands;
+pub mod help;
+pub mod learn;
 pub mod manifest;
 pub mod number;
+pub mod predict;
+pub mod progress;
+pub mod section;
+pub mod show;
 pub mod sources;
 pub mod work;
 
@@ -17,6 +26,7 @@ use crate::workshop::{Problem, build};
 
 use change::Change;
 pub use number::Number;
+use progress::Progress;
 use sources::Sources;
 
 /// What is to be done in an exercise.
@@ -187,6 +197,13 @@ impl Workshop {
     /// The exercises of a lab, in their order.
     pub fn of_lab(&self, lab: u8) -> impl DoubleEndedIterator<Item = &Exercise> {
         self.exercises.iter().filter(move |exercise| exercise.number.lab == lab)
+    }
+
+    /// The next exercise that is not done: behind `after` or, where there is none any more, from the beginning.
+    pub fn next_open(&self, progress: &Progress, after: Option<Number>) -> Option<&Exercise> {
+        let mut open = self.exercises.iter().filter(|exercise| !progress.of(exercise.number).is_done());
+        let first = open.clone().next();
+        open.find(|exercise| Some(exercise.number) > after).or(first)
     }
 
     /// The fault with this name.

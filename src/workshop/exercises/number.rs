@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::workshop::labs::Lab;
+
 /// `3.2`: the second exercise of lab 3.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Number {
@@ -36,7 +38,7 @@ impl fmt::Display for Number {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum LabOrExercise {
     /// All of a lab.
-    Lab(u8),
+    Lab(&'static Lab),
     /// One exercise.
     Exercise(Number),
 }
@@ -45,10 +47,11 @@ impl FromStr for LabOrExercise {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        match text.trim_start_matches("lab").parse() {
-            Ok(lab) if lab > 0 => Ok(Self::Lab(lab)),
-            _ => Ok(Self::Exercise(text.trim_start_matches("lab").parse()?)),
+        let number = text.trim_start_matches("lab");
+        if number.contains('.') {
+            return number.parse().map(Self::Exercise);
         }
+        Lab::find(text).map(Self::Lab).map_err(|error| error.to_string())
     }
 }
 
@@ -80,9 +83,10 @@ mod tests {
 
     #[test]
     fn a_lab_and_an_exercise_are_told_apart() {
-        assert_eq!("3".parse(), Ok(LabOrExercise::Lab(3)));
-        assert_eq!("lab3".parse(), Ok(LabOrExercise::Lab(3)));
+        for text in ["3", "lab3"] {
+            assert!(matches!(text.parse(), Ok(LabOrExercise::Lab(lab)) if lab.number == 3));
+        }
         assert_eq!("3.2".parse(), Ok(LabOrExercise::Exercise(Number { lab: 3, exercise: 2 })));
-        assert!("0".parse::<LabOrExercise>().is_err());
+        assert!("0".parse::<LabOrExercise>().unwrap_err().contains("the nearest is lab 1"));
     }
 }
