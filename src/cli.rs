@@ -11,7 +11,9 @@ use socklab::lens::table::Subject;
 use socklab::view::paint::Page;
 use socklab::workshop::labs::{LABS, Lab};
 use socklab::workshop::outputs::OutputOptions;
-use socklab::workshop::{Problem, client, demo, diff, doctor, guard, replay, run, segments, states, trace, watch};
+use socklab::workshop::{
+    Problem, client, demo, diff, doctor, guard, replay, run, scene, segments, states, trace, watch,
+};
 
 /// A teaching lab for sockets: numbered labs, and the kernel's own view of them.
 #[derive(Parser)]
@@ -171,6 +173,34 @@ enum Command {
         #[command(flatten)]
         outputs: OutputArgs,
     },
+    /// Play a scene: programs are led from call to call, and the kernel is asked what it sees then
+    ///
+    /// A scene is a short text that says which programs run, until which call each runs, what is typed, and what to print, to
+    /// expect or to predict (docs/scenes.md). Needs no privilege. Exit code 0 if all was as the scene says, 1 if not, 2 where
+    /// it could not be played, 3 if a prediction was wrong. Where this machine does not let programs be followed, the
+    /// recording beside the scene is shown, FILE with the ending .recording.
+    Scene {
+        /// The scene
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        /// Stop before each line and show the states: space goes on
+        #[arg(long)]
+        step: bool,
+        /// Ask for each prediction before the kernel is asked
+        #[arg(long)]
+        ask: bool,
+        /// The answer to a prediction: a letter of its menu, or what stands there; may be given several times
+        #[arg(long = "answer", value_name = "ANSWER", allow_hyphen_values = true)]
+        answers: Vec<String>,
+        /// Show the recording beside the scene
+        #[arg(long)]
+        recorded: bool,
+        /// Stay in the machine's own network
+        #[arg(long)]
+        here: bool,
+        #[command(flatten)]
+        outputs: OutputArgs,
+    },
     /// Show a recorded run once more: no privilege, no network, no program is needed for it
     ///
     /// Prints the timeline of the recording and, with the options below, shows and writes it in other forms. Where the recording is
@@ -302,6 +332,9 @@ pub fn dispatch(cli: Cli) -> Result<ExitCode, Problem> {
             let has_stdout = !outputs.take_stdout();
             let (timeline, ladder) = (!quiet && has_stdout, ladder && has_stdout);
             demo::demo(&demo::Options { lab, timeline, ladder, outputs })
+        }
+        Command::Scene { file, step, ask, answers, recorded, here, outputs } => {
+            scene::scene(&scene::Options { file, step, ask, answers, recorded, here, outputs: outputs.into() })
         }
         Command::Replay { file, quiet, ladder, outputs } => {
             let outputs = OutputOptions::from(outputs);

@@ -14,6 +14,7 @@ pub mod explain;
 pub mod lens;
 pub mod record;
 pub mod sandbox;
+pub mod scene;
 pub mod sys;
 pub mod view;
 pub mod workshop;

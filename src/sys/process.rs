@@ -53,6 +53,13 @@ fn stat_of(pid: u32) -> Option<(String, u32)> {
     Some((state.into(), parent))
 }
 
+/// The state of a thread, by the letter that `/proc/PID/task/TID/stat` has for it; `None` where it is gone.
+pub fn state_of(pid: u32, thread: u32) -> Option<char> {
+    let stat = fs::read(format!("/proc/{pid}/task/{thread}/stat")).ok()?;
+    let after_name = stat.rsplit(|&byte| byte == b')').next()?;
+    after_name.trim_ascii_start().first().map(|&letter| char::from(letter))
+}
+
 /// The processes whose files this user may look at, or at least try to.
 pub fn everybody() -> Vec<u32> {
     numbered_entries("/proc")

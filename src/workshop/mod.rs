@@ -14,6 +14,7 @@ pub mod outputs;
 pub mod program;
 pub mod replay;
 pub mod run;
+pub mod scene;
 pub mod segments;
 pub mod states;
 pub mod trace;

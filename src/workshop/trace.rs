@@ -9,7 +9,7 @@ use nix::sys::signal::Signal;
 
 use crate::decode::syscall;
 use crate::event::{End, What, Who};
-use crate::lens::calls::{Calls, News, Recipients};
+use crate::lens::calls::{Calls, Gate, News, Recipients};
 use crate::record::Header;
 use crate::sys::process;
 use crate::sys::signals::Signals;
@@ -55,7 +55,7 @@ pub fn trace(options: &Options) -> Result<ExitCode, Problem> {
         own_group: false,
         calls: syscall::numbers(),
     };
-    let pid = calls.start("program", start).map_err(&follow)?;
+    let pid = calls.start("program", start, Gate::Open).map_err(&follow)?;
     let mut end = End::Exited(0);
     let mut is_over = false;
     while !is_over {
@@ -77,6 +77,8 @@ pub fn trace(options: &Options) -> Result<ExitCode, Problem> {
                         timeline.print_events(&[event])?;
                     }
                 }
+                // Nobody has shut a gate.
+                News::Held { .. } => {}
                 News::Refused { errno, .. } => return Err(Problem::Told(run::not_started(command, errno))),
                 News::Quiet => is_over = true,
             }

@@ -34,6 +34,8 @@ pub struct Player {
     later: VecDeque<(Cue, Vec<u8>)>,
     /// Whether it reads what comes on our own input.
     pub reads_ours: bool,
+    /// Whether its input stays open when everything is typed.
+    keeps_input: bool,
 }
 
 impl Player {
@@ -53,7 +55,7 @@ impl Player {
             calls: syscall::numbers(),
         };
         let pid = observation
-            .start(&part.role, start)
+            .start(&part.role, start, part.gate.clone())
             .map_err(Problem::while_doing("start and follow a program (ptrace)"))?;
         let input = OwnedFd::from(input);
         // A program that does not read is not to hold us up.
@@ -69,6 +71,7 @@ impl Player {
             to_type: part.typed.clone().unwrap_or_default(),
             later: part.later.iter().cloned().collect(),
             reads_ours: part.typed.is_none(),
+            keeps_input: part.keeps_input,
         })
     }
 
@@ -101,6 +104,16 @@ impl Player {
         self.reads_ours = !bytes.is_empty();
     }
 
+    /// Types this, behind all that is still to be typed.
+    pub fn type_too(&mut self, bytes: &[u8]) {
+        self.to_type.extend(bytes);
+    }
+
+    /// Its input ends when all that is to be typed is typed.
+    pub fn end_input(&mut self) {
+        self.keeps_input = false;
+    }
+
     /// What it waits for until more is typed for it.
     pub fn cue(&self) -> Option<&Cue> {
         self.later.front().map(|(cue, _)| cue)
@@ -128,7 +141,7 @@ impl Player {
                 Err(_) => self.to_type.clear(),
             }
         }
-        if !self.reads_ours && self.later.is_empty() {
+        if !self.reads_ours && !self.keeps_input && self.later.is_empty() {
             self.input = None;
         }
         typed
