@@ -95,8 +95,10 @@ impl Narrator {
 
     /// Tells that it is not as the scene says.
     pub fn failure(&mut self, file: &Path, what: &str) -> Result<(), Problem> {
-        let text = format!("{}: {what}", harmless(file.display().to_string().as_bytes()));
-        self.page.line(&in_style(OWN, &format!("✗ {text}")), 2)?;
+        let text = format!("✗ {}:{what}", harmless(file.display().to_string().as_bytes()));
+        for line in text.lines() {
+            self.page.line(&in_style(OWN, line), 4)?;
+        }
         Ok(())
     }
 
@@ -106,15 +108,24 @@ impl Narrator {
             if self.steps && !matches!(step.action, Action::Note(_) | Action::Predict(_)) {
                 self.wait_for_leave(step, source)?;
             }
-            self.tell(step, source).map_err(|stop| match stop {
-                Break::Failed(what) => {
-                    Break::Failed(format!("line {}: {}: {what}", step.line, harmless(step.text.as_bytes())))
-                }
-                other => other,
-            })?;
+            let told = self.tell(step, source);
             self.page.flush()?;
+            if let Err(Break::Failed(what)) = told {
+                return Err(self.told_with_its_place(step, &what, source));
+            }
+            told?;
         }
         Ok(())
+    }
+
+    /// What went wrong, where in the scene, and how the sockets are.
+    fn told_with_its_place(&self, step: &Step, what: &str, source: &mut dyn Source) -> Break {
+        let mut text = format!("{}: {}\n  {what}", step.line, harmless(step.text.as_bytes()));
+        // Where even these cannot be had, the failure is what counts.
+        for line in source.look().unwrap_or_default() {
+            text.push_str(&format!("\n    {line}"));
+        }
+        Break::Failed(text)
     }
 
     fn tell(&mut self, step: &Step, source: &mut dyn Source) -> Result<(), Break> {

@@ -15,7 +15,7 @@ use crate::lens::calls::{Gate, Held, Mark, Recipients};
 use crate::lens::table::Tables;
 use crate::scene::{Asked, PATIENCE, Scene, Shown, Value};
 use crate::sys::process;
-use crate::view::describe;
+use crate::view::{describe, notation};
 use crate::workshop::watch::session::Session;
 use crate::workshop::watch::{Part, how_it_ended, words};
 use crate::workshop::{Problem, build, labs};
@@ -169,7 +169,7 @@ impl<'a> Stage<'a> {
                 return Err(Break::Failed(format!(
                     "{role} did not get there within {} s: {}",
                     self.patience.as_secs(),
-                    self.whereabouts(role)
+                    self.whereabouts(role)?
                 )));
             }
             self.turn()?;
@@ -196,14 +196,24 @@ impl<'a> Stage<'a> {
         if words.is_empty() { String::new() } else { format!("; its last words:\n    {}", words.join("\n    ")) }
     }
 
-    /// Where somebody is who did not get where they should.
-    fn whereabouts(&self, role: &str) -> String {
-        let Some(thread) = self.known.threads.get(role) else { return format!("there is no {role}") };
-        match (&thread.inside, thread.last_calls.back()) {
-            (Some(call), _) => format!("it is in {}", show::call_in_words(call)),
-            (None, Some(call)) => format!("its last call of interest was {}", show::call_in_words(call)),
+    /// Where somebody is who did not get where they should, and who of the family is held.
+    fn whereabouts(&mut self, role: &str) -> Result<String, Break> {
+        self.picture()?;
+        let Some(thread) = self.known.threads.get(role) else { return Ok(format!("there is no {role}")) };
+        let where_it_is = match (&thread.inside, thread.last_calls.back()) {
+            (Some(call), _) => format!("it is in {}", notation::call(call)),
+            (None, Some(call)) => format!("the last that it has done was {}", notation::call(call)),
             (None, None) => "it has made no call of interest".into(),
+        };
+        let mut text = show::Names::new(&self.known).in_place_of_ports(&where_it_is);
+        let program = role.split('/').next().unwrap_or(role);
+        let family = self.known.threads.iter().filter(|(its, thread)| {
+            thread.is_held && its.as_str() != role && its.split('/').next() == Some(program)
+        });
+        for (its, _) in family {
+            text.push_str(&format!("; {its} is held meanwhile"));
         }
+        Ok(text)
     }
 
     /// Types a text for a program.
@@ -330,17 +340,17 @@ impl<'a> Stage<'a> {
         let roles = self.roles();
         match what {
             Shown::States => Ok(show::states(&picture, &self.known, &roles)),
-            Shown::Processes => Ok(show::processes(&self.known, &picture)),
+            Shown::Processes => Ok(show::processes(&self.known)),
             Shown::Calls | Shown::Segments => {
                 self.hear_all()?;
                 let events = self.events.borrow();
-                let names = show::Names::new(&self.known, &picture);
+                let names = show::Names::new(&self.known);
                 if what == Shown::Calls {
                     let from = std::mem::replace(&mut self.printed.0, events.len());
                     return Ok(show::calls(&events[from..], &names, &roles));
                 }
                 let from = std::mem::replace(&mut self.printed.1, events.len());
-                Ok(show::segments(&events[from..], &self.known, &picture))
+                Ok(show::segments(&events[from..], &self.known))
             }
             // Drawn by the page itself: see `events`.
             Shown::Ladder => {
