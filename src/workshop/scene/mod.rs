@@ -231,11 +231,11 @@ impl Source for Stage<'_> {
             Action::Print(shown) => shed.lines = self.shown(*shown)?,
             Action::Expect(asked, wanted) => {
                 let met = self.expect(asked, wanted)?;
-                met.map_err(|found| not_met(asked, wanted, &found, self.patience.as_secs()))?;
+                met.map_err(|found| self.not_met(asked, wanted, &found))?;
             }
             Action::Wait(asked, wanted) => {
                 let met = self.wait_for(asked, wanted)?;
-                met.map_err(|found| not_met(asked, wanted, &found, self.patience.as_secs()))?;
+                met.map_err(|found| self.not_met(asked, wanted, &found))?;
             }
             Action::Reveal => {
                 for asked in predicted {
@@ -264,13 +264,6 @@ impl Source for Stage<'_> {
     fn ladder(&mut self, page: &mut Page) -> Result<(), Break> {
         Ok(ladder::print(page, &self.events(), Some(PORT))?)
     }
-}
-
-fn not_met(asked: &Asked, wanted: &Value, found: &Value, seconds: u64) -> Break {
-    Break::Failed(format!(
-        "expected {asked} {wanted} within {seconds} s; seen instead: {}",
-        harmless(found.to_string().as_bytes())
-    ))
 }
 
 /// A line in the style of what accompanies others.

@@ -15,6 +15,7 @@ use crate::lens::calls::{Gate, Held, Mark, Recipients};
 use crate::lens::table::Tables;
 use crate::scene::{Asked, PATIENCE, Scene, Shown, Value};
 use crate::sys::process;
+use crate::view::paint::harmless;
 use crate::view::{describe, notation};
 use crate::workshop::watch::session::Session;
 use crate::workshop::watch::{Part, how_it_ended, words};
@@ -191,8 +192,7 @@ impl<'a> Stage<'a> {
 
     fn last_words(&self, role: &str) -> String {
         let player = self.session.players.iter().find(|player| player.role == role);
-        let words: Vec<String> =
-            player.into_iter().flat_map(|player| player.last_words().map(crate::view::paint::harmless)).collect();
+        let words: Vec<String> = player.into_iter().flat_map(|player| player.last_words().map(harmless)).collect();
         if words.is_empty() { String::new() } else { format!("; its last words:\n    {}", words.join("\n    ")) }
     }
 
@@ -207,9 +207,10 @@ impl<'a> Stage<'a> {
         };
         let mut text = show::Names::new(&self.known).in_place_of_ports(&where_it_is);
         let program = role.split('/').next().unwrap_or(role);
-        let family = self.known.threads.iter().filter(|(its, thread)| {
-            thread.is_held && its.as_str() != role && its.split('/').next() == Some(program)
-        });
+        let family =
+            self.known.threads.iter().filter(|(its, thread)| {
+                thread.is_held && its.as_str() != role && its.split('/').next() == Some(program)
+            });
         for (its, _) in family {
             text.push_str(&format!("; {its} is held meanwhile"));
         }
@@ -312,6 +313,17 @@ impl<'a> Stage<'a> {
     pub fn expect(&mut self, asked: &Asked, wanted: &Value) -> Result<Result<(), Value>, Break> {
         let found = self.ask(asked)?;
         if wanted.admits(&found) { Ok(Ok(())) } else { self.wait_for(asked, wanted) }
+    }
+
+    /// What was expected, and what was seen instead.
+    pub fn not_met(&self, asked: &Asked, wanted: &Value, found: &Value) -> Break {
+        let found = harmless(found.to_string().as_bytes());
+        let seconds = self.patience.as_secs();
+        let mut text = format!("expected {asked} {wanted} within {seconds} s; seen instead: {found}");
+        if self.known.threads.get(&asked.role).is_some_and(|thread| thread.is_held) {
+            text.push_str(&format!(" (it is held, and does nothing until the scene lets it: {} freely)", asked.role));
+        }
+        Break::Failed(text)
     }
 
     fn measured(&self, asked: &Asked, picture: &Picture) -> Value {
