@@ -5,6 +5,7 @@
 #   CMD=   a server of your own in place of the lab's; {port} in it stands for the port
 #   LENS=  all: with labN, the server's calls as well, and the segments where you may capture them
 #   ARGS=  more arguments for the lab's server, for the client, for states, for the bench, or for the soak
+#   FILE=  the scene to play
 #   SECONDS=  how long the soak takes, in place of 60
 
 CARGO   ?= cargo
@@ -17,6 +18,7 @@ ADDR ?=
 CMD  ?=
 LENS ?=
 ARGS ?=
+FILE ?= labs/lab01_echo/scenes/queue.scene
 SECONDS ?= 60
 
 RUN    = $(if $(PORT),--port $(PORT)) $(if $(ADDR),--addr $(ADDR)) \
@@ -24,7 +26,7 @@ RUN    = $(if $(PORT),--port $(PORT)) $(if $(ADDR),--addr $(ADDR)) \
 CLIENT = $(if $(PORT),--port $(PORT)) $(if $(ADDR),--host $(ADDR)) $(if $(ARGS),-- $(ARGS))
 
 .DEFAULT_GOAL := help
-.PHONY: help states doctor list test lint ci bench soak clean socklab
+.PHONY: help states scene doctor list test lint ci bench soak clean socklab
 
 help: ## Say what there is
 	@sed -n 's/^\([a-z0-9]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -63,6 +65,9 @@ demo%: socklab
 
 states: socklab ## Terminal 3: the kernel's sockets, explained (PORT= for one port, ARGS=--watch to go on)
 	@$(SOCKLAB) states $(if $(PORT),--port $(PORT)) $(ARGS)
+
+scene: socklab ## A scene: programs led from call to call (FILE=, ARGS=--step; docs/scenes.md)
+	@$(SOCKLAB) scene $(FILE) $(ARGS)
 
 diff2: ## What lab 2 adds to lab 1: only the lines that teach
 diff3: ## What lab 3 adds to lab 2

@@ -173,7 +173,7 @@ fn play(options: &Options, scene: &Scene, parts: Vec<Part>, rung: Rung) -> Resul
     let into = Rc::clone(&events);
     let mut each = move |event: &Event| into.borrow_mut().push(event.clone());
     let session = Session::begin(&play, outputs, &mut each)?;
-    let mut stage = Stage::new(session, scene, parts, (!own_network).then_some(port), events)?;
+    let mut stage = Stage::new(session, scene, parts, &play, events)?;
     let mut narrator = Narrator::new(options);
     narrator.title(&scene.title, &place)?;
     let end = narrator.narrate(scene, &mut stage);
@@ -262,7 +262,7 @@ impl Source for Stage<'_> {
     }
 
     fn ladder(&mut self, page: &mut Page) -> Result<(), Break> {
-        Ok(ladder::print(page, &self.events(), Some(PORT))?)
+        Ok(ladder::print(page, &self.events(), Some(self.port))?)
     }
 }
 

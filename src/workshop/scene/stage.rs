@@ -18,7 +18,7 @@ use crate::sys::process;
 use crate::view::paint::harmless;
 use crate::view::{describe, notation};
 use crate::workshop::watch::session::Session;
-use crate::workshop::watch::{Part, how_it_ended, words};
+use crate::workshop::watch::{Part, Play, how_it_ended, words};
 use crate::workshop::{Problem, build, labs};
 
 /// For how long nothing must have changed until what the kernel shows counts as settled. Longer than the 40 ms by which Linux may
@@ -37,7 +37,9 @@ pub struct Stage<'a> {
     scene: &'a Scene,
     parts: Vec<Part>,
     tables: Tables,
-    /// Of the machine's own network only this port is looked at.
+    /// The port that `{port}` stands for.
+    pub port: u16,
+    /// Of the machine's own network only that port is looked at.
     port_of_interest: Option<u16>,
     events: Events,
     /// How long a step may take.
@@ -55,13 +57,12 @@ pub enum Goal<'a> {
 impl<'a> Stage<'a> {
     /// Nobody runs yet.
     pub fn new(
-        session: Session<'a>,
+        mut session: Session<'a>,
         scene: &'a Scene,
         parts: Vec<Part>,
-        port_of_interest: Option<u16>,
+        play: &Play,
         events: Events,
     ) -> Result<Self, Problem> {
-        let mut session = session;
         session.be_directed();
         Ok(Self {
             session,
@@ -69,7 +70,8 @@ impl<'a> Stage<'a> {
             scene,
             parts,
             tables: Tables::open().map_err(Problem::while_doing("ask for sockets (NETLINK_SOCK_DIAG)"))?,
-            port_of_interest,
+            port: play.port,
+            port_of_interest: (!play.rung.has_own_network()).then_some(play.port),
             events,
             patience: PATIENCE,
             printed: (0, 0),
