@@ -4,7 +4,7 @@
 #   ADDR=  the address: for labN the one to listen on, for clientN the server's name or address
 #   CMD=   a server of your own in place of the lab's; {port} in it stands for the port
 #   LENS=  all: with labN, the server's calls as well, and the segments where you may capture them
-#   ARGS=  more arguments for the lab's server, for the client, for states, for the bench, or for the soak
+#   ARGS=  more arguments for the lab's server, for the client, for states, for the check, for the bench, or for the soak
 #   FILE=  the scene to play
 #   SECONDS=  how long the soak takes, in place of 60
 
@@ -23,6 +23,7 @@ SECONDS ?= 60
 
 RUN    = $(if $(PORT),--port $(PORT)) $(if $(ADDR),--addr $(ADDR)) \
          $(if $(LENS),--lens $(LENS) )$(foreach word,$(ARGS),--server-arg=$(word)) $(if $(CMD),-- $(CMD))
+CHECK  = $(if $(PORT),--port $(PORT)) $(if $(ADDR),--addr $(ADDR)) $(ARGS) $(if $(CMD),-- $(CMD))
 CLIENT = $(if $(PORT),--port $(PORT)) $(if $(ADDR),--host $(ADDR)) $(if $(ARGS),-- $(ARGS))
 
 .DEFAULT_GOAL := help
@@ -62,6 +63,16 @@ demo6: ## Lab 6 unattended, with two clients at once
 demo7: ## Lab 7 unattended: Alice and Bob, a conversation
 demo%: socklab
 	@$(SOCKLAB) demo $* $(ARGS)
+
+check1: ## Hold a server against what lab 1 promises: the lab's, or with CMD= yours in any language
+check2: ## What lab 2 promises
+check3: ## What lab 3 promises: who lets go of what, who is fetched, who is ended
+check4: ## What lab 4 promises
+check5: ## What lab 5 promises
+check6: ## What lab 6 promises
+check7: ## What lab 7 promises
+check%: socklab
+	@$(SOCKLAB) check $* $(CHECK)
 
 states: socklab ## Terminal 3: the kernel's sockets, explained (PORT= for one port, ARGS=--watch to go on)
 	@$(SOCKLAB) states $(if $(PORT),--port $(PORT)) $(ARGS)

@@ -2,6 +2,7 @@
 
 pub mod account;
 pub mod build;
+pub mod check;
 pub mod client;
 pub mod demo;
 pub mod diff;
