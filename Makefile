@@ -4,7 +4,8 @@
 #   ADDR=  the address: for labN the one to listen on, for clientN the server's name or address
 #   CMD=   a server of your own in place of the lab's; {port} in it stands for the port
 #   LENS=  all: with labN, the server's calls as well, and the segments where you may capture them
-#   ARGS=  more arguments for the lab's server, for the client, for states, for the bench, or for the soak
+#   ARGS=  more arguments for the lab's server, for the client, for states, for the check, for the bench, or for the soak
+#   FILE=  the scene to play
 #   ANSWER=  the answer to a predict exercise, by its letter or its words, for who is not there to be asked
 #   SECONDS=  how long the soak takes, in place of 60
 
@@ -18,15 +19,17 @@ ADDR ?=
 CMD  ?=
 LENS ?=
 ARGS ?=
+FILE ?= labs/lab01_echo/scenes/queue.scene
 ANSWER ?=
 SECONDS ?= 60
 
 RUN    = $(if $(PORT),--port $(PORT)) $(if $(ADDR),--addr $(ADDR)) \
          $(if $(LENS),--lens $(LENS) )$(foreach word,$(ARGS),--server-arg=$(word)) $(if $(CMD),-- $(CMD))
+CHECK  = $(if $(PORT),--port $(PORT)) $(if $(ADDR),--addr $(ADDR)) $(ARGS) $(if $(CMD),-- $(CMD))
 CLIENT = $(if $(PORT),--port $(PORT)) $(if $(ADDR),--host $(ADDR)) $(if $(ARGS),-- $(ARGS))
 
 .DEFAULT_GOAL := help
-.PHONY: help states learn progress doctor list test lint ci check-workshop bench soak clean socklab
+.PHONY: help states scene learn progress doctor list test lint ci check-workshop bench soak clean socklab
 
 help: ## Say what there is
 	@sed -n 's/^\([a-z0-9.-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 23
@@ -63,8 +66,21 @@ demo7: ## Lab 7 unattended: Alice and Bob, a conversation
 demo%: socklab
 	@$(SOCKLAB) demo $* $(ARGS)
 
+check1: ## Hold a server against what lab 1 promises: the lab's, or with CMD= yours in any language
+check2: ## What lab 2 promises
+check3: ## What lab 3 promises: who lets go of what, who is fetched, who is ended
+check4: ## What lab 4 promises
+check5: ## What lab 5 promises
+check6: ## What lab 6 promises
+check7: ## What lab 7 promises
+check%: socklab
+	@$(SOCKLAB) check $* $(CHECK)
+
 states: socklab ## Terminal 3: the kernel's sockets, explained (PORT= for one port, ARGS=--watch to go on)
 	@$(SOCKLAB) states $(if $(PORT),--port $(PORT)) $(ARGS)
+
+scene: socklab ## A scene: programs led from call to call (FILE=, ARGS=--step; docs/scenes.md)
+	@$(SOCKLAB) scene $(FILE) $(ARGS)
 
 diff2: ## What lab 2 adds to lab 1: only the lines that teach
 diff3: ## What lab 3 adds to lab 2

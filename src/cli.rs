@@ -14,7 +14,7 @@ use socklab::workshop::exercises::number::LabOrExercise;
 use socklab::workshop::labs::{LABS, Lab};
 use socklab::workshop::outputs::OutputOptions;
 use socklab::workshop::{
-    Problem, client, demo, diff, doctor, exercises, guard, replay, run, segments, states, trace, watch,
+    Problem, check, client, demo, diff, doctor, exercises, guard, replay, run, scene, segments, states, trace, watch,
 };
 
 /// A teaching lab for sockets: numbered labs, and the kernel's own view of them.
@@ -174,6 +174,69 @@ enum Command {
         ladder: bool,
         #[command(flatten)]
         outputs: OutputArgs,
+    },
+    /// Play a scene: programs are led from call to call, and the kernel is asked what it sees then
+    ///
+    /// A scene is a short text that says which programs run, until which call each runs, what is typed, and what to print, to
+    /// expect or to predict (docs/scenes.md). Needs no privilege. Exit code 0 if all was as the scene says, 1 if not, 2 where
+    /// it could not be played, 3 if a prediction was wrong. Where this machine does not let programs be followed, the
+    /// recording beside the scene is shown, FILE with the ending .recording.
+    Scene {
+        /// The scene
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        /// Stop before each line and show the states: space goes on
+        #[arg(long)]
+        step: bool,
+        /// Ask for each prediction before the kernel is asked
+        #[arg(long)]
+        ask: bool,
+        /// The answer to a prediction: a letter of its menu, or what stands there; may be given several times
+        #[arg(long = "answer", value_name = "ANSWER", allow_hyphen_values = true)]
+        answers: Vec<String>,
+        /// Show the recording beside the scene
+        #[arg(long)]
+        recorded: bool,
+        /// Stay in the machine's own network
+        #[arg(long)]
+        here: bool,
+        #[command(flatten)]
+        outputs: OutputArgs,
+    },
+    /// Hold a server, the lab's or yours in any language, against what lab N promises (make check3)
+    ///
+    /// Each check starts the server anew, in a network of its own where this machine allows it, is its client, and judges
+    /// by what the kernel shows: bytes, states of sockets, who holds them, processes; never by what the server prints.
+    /// {port} in the command stands for the port, which is in its environment as PORT, too. Exit code 0 if all are passed,
+    /// 1 if one has failed, 2 where none has failed and one could not be judged.
+    Check {
+        /// Number of the lab
+        #[arg(value_name = "N", value_parser = Lab::find)]
+        lab: &'static Lab,
+        /// Only this check, and those that it depends on; may be given several times
+        #[arg(long, value_name = "NAME")]
+        only: Vec<String>,
+        /// Only say which checks there are
+        #[arg(long)]
+        list: bool,
+        /// Write the report as one JSON object; - is standard output, on which then nothing else is printed
+        #[arg(long, value_name = "FILE")]
+        json: Option<PathBuf>,
+        /// Write the report as one HTML page that needs nothing else
+        #[arg(long, value_name = "FILE")]
+        html: Option<PathBuf>,
+        /// The port that {port} stands for [default: the lab's own, or a free one where there is no network of its own]
+        #[arg(long, short, value_name = "P", value_parser = value_parser!(u16).range(1..))]
+        port: Option<u16>,
+        /// Where clients reach the server; the lab's own is told to listen there [default: 127.0.0.1]
+        #[arg(long, value_name = "A")]
+        addr: Option<IpAddr>,
+        /// How many seconds the server may take until it listens
+        #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = value_parser!(u64).range(1..=3600))]
+        patience: u64,
+        /// A server of your own: its program and arguments, with {port} in them
+        #[arg(last = true, value_name = "COMMAND")]
+        command: Vec<OsString>,
     },
     /// Show a recorded run once more: no privilege, no network, no program is needed for it
     ///
@@ -358,6 +421,13 @@ pub fn dispatch(cli: Cli) -> Result<ExitCode, Problem> {
             let has_stdout = !outputs.take_stdout();
             let (timeline, ladder) = (!quiet && has_stdout, ladder && has_stdout);
             demo::demo(&demo::Options { lab, timeline, ladder, outputs })
+        }
+        Command::Scene { file, step, ask, answers, recorded, here, outputs } => {
+            scene::scene(&scene::Options { file, step, ask, answers, recorded, here, outputs: outputs.into() })
+        }
+        Command::Check { lab, only, list, json, html, port, addr, patience, command } => {
+            let patience = Duration::from_secs(patience);
+            check::check(&check::Options { lab, only, list, json, html, port, address: addr, patience, command })
         }
         Command::Replay { file, quiet, ladder, outputs } => {
             let outputs = OutputOptions::from(outputs);

@@ -32,7 +32,7 @@ fn a_bare_make_has_one_line_for_every_target_of_every_lab() {
     let targets = help.lines().filter_map(|line| line.strip_prefix("  make ")?.split(' ').next());
     let targets: Vec<&str> = targets.collect();
     for lab in LABS {
-        for kind in ["lab", "client", "demo"] {
+        for kind in ["lab", "client", "demo", "check"] {
             let target = format!("{kind}{}", lab.number);
             assert_eq!(targets.iter().filter(|&&known| known == target).count(), 1, "{target}: {help}");
         }
@@ -48,6 +48,7 @@ fn a_bare_make_has_one_line_for_every_target_of_every_lab() {
     let expected = [
         "help",
         "states",
+        "scene",
         "learn",
         "progress",
         "list",

@@ -2,6 +2,7 @@
 
 pub mod account;
 pub mod build;
+pub mod check;
 pub mod client;
 pub mod demo;
 pub mod diff;
@@ -15,6 +16,7 @@ pub mod outputs;
 pub mod program;
 pub mod replay;
 pub mod run;
+pub mod scene;
 pub mod segments;
 pub mod states;
 pub mod trace;
