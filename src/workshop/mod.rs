@@ -7,6 +7,7 @@ pub mod client;
 pub mod demo;
 pub mod diff;
 pub mod doctor;
+pub mod exercises;
 pub mod guard;
 pub mod labs;
 pub mod ladders;
