@@ -9,6 +9,7 @@ use nix::sys::signal::Signal;
 
 use super::known::Known;
 use super::measure::{Picture, Told, measure};
+use super::place::{Scratch, python};
 use super::{Break, show};
 use crate::event::{Event, What, Who};
 use crate::lens::calls::{Gate, Held, Mark, Recipients};
@@ -387,10 +388,13 @@ impl<'a> Stage<'a> {
 }
 
 /// A scene's programs as they are started: those of the labs are built where need be.
-pub fn parts(scene: &Scene, here: &str) -> Result<Vec<Part>, Problem> {
+pub fn parts(scene: &Scene, here: &str, scratch: &Scratch) -> Result<Vec<Part>, Problem> {
     let mut parts = Vec::new();
     for program in &scene.programs {
-        let mut command = words::split(&program.command.replace("{here}", here))?;
+        let mut command = words::split(&scratch.named_in(&program.command.replace("{here}", here)))?;
+        if command[0] == "python3" {
+            command[0] = python();
+        }
         let of_lab = command[0].to_str().and_then(lab_of);
         if let Some((lab, name)) = of_lab {
             command[0] = build::binary(lab, &name)?.into();
