@@ -226,7 +226,11 @@ impl Reader {
                     fd = Some(number.text.parse().map_err(|_| wrong())?);
                 }
                 _ => {
-                    return Err(line.unknown(word, "word that may stand here", ["enters", "returns", "fails", "on fd"]));
+                    return Err(line.unknown(
+                        word,
+                        "word that may stand here",
+                        ["enters", "returns", "fails", "on fd"],
+                    ));
                 }
             }
         }

@@ -219,7 +219,7 @@ fn ends(segment: &Segment, known: &Known) -> String {
     let name = |local: Endpoint, remote: Endpoint| match known.owner_of(&local, &remote) {
         Some(role) => role.to_owned(),
         None if known.serves(&local) => "server".into(),
-        None => format!(":{}", local.port().unwrap_or(0)),
+        None => "(a socket that is gone)".into(),
     };
     let (from, to) = (Endpoint::Inet(segment.from), Endpoint::Inet(segment.to));
     format!("{} → {}", name(from.clone(), to.clone()), name(to, from))

@@ -15,9 +15,10 @@ use crate::lens::calls::{Gate, Held, Mark, Recipients};
 use crate::lens::table::Tables;
 use crate::scene::{Asked, PATIENCE, Scene, Shown, Value};
 use crate::sys::process;
+use crate::view::paint::harmless;
 use crate::view::{describe, notation};
 use crate::workshop::watch::session::Session;
-use crate::workshop::watch::{Part, how_it_ended, words};
+use crate::workshop::watch::{Part, Play, how_it_ended, words};
 use crate::workshop::{Problem, build, labs};
 
 /// For how long nothing must have changed until what the kernel shows counts as settled. Longer than the 40 ms by which Linux may
@@ -36,7 +37,9 @@ pub struct Stage<'a> {
     scene: &'a Scene,
     parts: Vec<Part>,
     tables: Tables,
-    /// Of the machine's own network only this port is looked at.
+    /// The port that `{port}` stands for.
+    pub port: u16,
+    /// Of the machine's own network only that port is looked at.
     port_of_interest: Option<u16>,
     events: Events,
     /// How long a step may take.
@@ -54,13 +57,12 @@ pub enum Goal<'a> {
 impl<'a> Stage<'a> {
     /// Nobody runs yet.
     pub fn new(
-        session: Session<'a>,
+        mut session: Session<'a>,
         scene: &'a Scene,
         parts: Vec<Part>,
-        port_of_interest: Option<u16>,
+        play: &Play,
         events: Events,
     ) -> Result<Self, Problem> {
-        let mut session = session;
         session.be_directed();
         Ok(Self {
             session,
@@ -68,7 +70,8 @@ impl<'a> Stage<'a> {
             scene,
             parts,
             tables: Tables::open().map_err(Problem::while_doing("ask for sockets (NETLINK_SOCK_DIAG)"))?,
-            port_of_interest,
+            port: play.port,
+            port_of_interest: (!play.rung.has_own_network()).then_some(play.port),
             events,
             patience: PATIENCE,
             printed: (0, 0),
@@ -195,8 +198,7 @@ impl<'a> Stage<'a> {
 
     fn last_words(&self, role: &str) -> String {
         let player = self.session.players.iter().find(|player| player.role == role);
-        let words: Vec<String> =
-            player.into_iter().flat_map(|player| player.last_words().map(crate::view::paint::harmless)).collect();
+        let words: Vec<String> = player.into_iter().flat_map(|player| player.last_words().map(harmless)).collect();
         if words.is_empty() { String::new() } else { format!("; its last words:\n    {}", words.join("\n    ")) }
     }
 
@@ -211,9 +213,10 @@ impl<'a> Stage<'a> {
         };
         let mut text = show::Names::new(&self.known).in_place_of_ports(&where_it_is);
         let program = role.split('/').next().unwrap_or(role);
-        let family = self.known.threads.iter().filter(|(its, thread)| {
-            thread.is_held && its.as_str() != role && its.split('/').next() == Some(program)
-        });
+        let family =
+            self.known.threads.iter().filter(|(its, thread)| {
+                thread.is_held && its.as_str() != role && its.split('/').next() == Some(program)
+            });
         for (its, _) in family {
             text.push_str(&format!("; {its} is held meanwhile"));
         }
@@ -316,6 +319,17 @@ impl<'a> Stage<'a> {
     pub fn expect(&mut self, asked: &Asked, wanted: &Value) -> Result<Result<(), Value>, Break> {
         let found = self.ask(asked)?;
         if wanted.admits(&found) { Ok(Ok(())) } else { self.wait_for(asked, wanted) }
+    }
+
+    /// What was expected, and what was seen instead.
+    pub fn not_met(&self, asked: &Asked, wanted: &Value, found: &Value) -> Break {
+        let found = harmless(found.to_string().as_bytes());
+        let seconds = self.patience.as_secs();
+        let mut text = format!("expected {asked} {wanted} within {seconds} s; seen instead: {found}");
+        if self.known.threads.get(&asked.role).is_some_and(|thread| thread.is_held) {
+            text.push_str(&format!(" (it is held, and does nothing until the scene lets it: {} freely)", asked.role));
+        }
+        Break::Failed(text)
     }
 
     fn measured(&self, asked: &Asked, picture: &Picture) -> Value {
