@@ -126,6 +126,10 @@ impl<'a> Stage<'a> {
             if self.session.observation.let_go(role, gate.clone()).map_err(asking)? > 0 {
                 return Ok(());
             }
+            // It was there a moment ago: the news of its end is under way.
+            if let Some(end) = self.known.ends.get(role) {
+                return Err(Break::Failed(format!("{role} {}", how_it_ended(*end))));
+            }
             if begun.elapsed() >= self.patience {
                 return Err(Break::Failed(format!("there is no {role}; there {}", self.who_is_there())));
             }
@@ -144,15 +148,15 @@ impl<'a> Stage<'a> {
 
     /// Lets a program run until it is somewhere, and holds it there; or until it has ended.
     pub fn lead(&mut self, role: &str, goal: &Goal) -> Result<(), Break> {
-        if let (Goal::End, true) = (goal, self.known.ends.contains_key(role)) {
-            return Ok(());
-        }
         self.known.held.clear();
         let gate = match goal {
             Goal::Mark(mark) => Gate::Until((*mark).clone()),
             Goal::End => Gate::Open,
         };
-        self.let_go(role, &gate)?;
+        if let Err(stop) = self.let_go(role, &gate) {
+            let has_ended = self.known.ends.contains_key(role);
+            return if has_ended && matches!(goal, Goal::End) { Ok(()) } else { Err(stop) };
+        }
         let begun = Instant::now();
         loop {
             let is_there = self.known.held.iter().any(|(its, held)| its == role && *held != Held::AtItsBeginning);
