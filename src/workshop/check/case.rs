@@ -14,7 +14,7 @@ use super::list::Check;
 use super::report::Kind;
 use super::server::{MOST_PROCESSES, MOST_THREADS, Server};
 use super::{Stage, evidence::Serving};
-use crate::event::Socket;
+use crate::event::{End, Socket};
 use crate::lens::owners::Owners;
 use crate::lens::table::{Subject, Tables};
 use crate::sys::process::{self, Member};
@@ -137,6 +137,16 @@ impl<'a> Case<'a> {
         }
     }
 
+    /// The lab whose promises are meant.
+    pub fn lab(&self) -> u8 {
+        self.stage.lab.number
+    }
+
+    /// How the server's first process has ended, if it has.
+    pub fn exit(&self) -> Option<End> {
+        self.server.as_ref().and_then(|server| server.ended)
+    }
+
     /// The port on which the server listens.
     pub fn port(&self) -> u16 {
         self.port
@@ -243,7 +253,7 @@ impl<'a> Case<'a> {
                 failure
             }
             (_, true, Some(end)) => {
-                let kind = if end == crate::event::End::Exited(0) { Kind::NeverListened } else { Kind::Crashed };
+                let kind = if end == End::Exited(0) { Kind::NeverListened } else { Kind::Crashed };
                 let mut failure = self.fail(
                     kind,
                     expected,

@@ -229,6 +229,17 @@ impl Fds {
         let sockets = open.iter().filter(|(_, name)| name.starts_with("socket:")).count();
         Some(format!("pid {pid} has {} open, {sockets} of them sockets", open.len()))
     }
+
+    /// The highest number that a process has.
+    pub fn highest(&self, pid: u32) -> u32 {
+        self.by_pid.get(&pid).and_then(|open| open.iter().map(|(fd, _)| *fd).max()).unwrap_or(0)
+    }
+
+    /// How many numbers below a limit a process has not.
+    pub fn free_below(&self, pid: u32, limit: u32) -> u32 {
+        let taken = self.by_pid.get(&pid).map_or(0, |open| open.iter().filter(|(fd, _)| *fd < limit).count());
+        limit.saturating_sub(u32::try_from(taken).unwrap_or(u32::MAX))
+    }
 }
 
 #[cfg(test)]

@@ -46,11 +46,6 @@ impl Case<'_> {
         }
     }
 
-    /// Sends bytes and expects them back, exactly; a step.
-    pub fn echo(&mut self, client: &mut Client, text: &[u8], step: &str) -> Step {
-        self.exchange(client, text, text, step)
-    }
-
     /// Sends bytes, and expects these as the answer; a step.
     pub fn exchange(&mut self, client: &mut Client, sent: &[u8], wanted: &[u8], step: &str) -> Step {
         let mut written = 0;
