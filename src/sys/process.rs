@@ -119,11 +119,13 @@ pub fn limit_descriptors(pid: u32, limit: u64) -> io::Result<()> {
     Ok(())
 }
 
-/// What a process does with a signal: `SigIgn` and `SigCgt` in `/proc/PID/status` (proc(5)).
+/// What a process does with a signal: `SigIgn`, `SigBlk` and `SigCgt` in `/proc/PID/status` (proc(5)).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Disposition {
     /// The signal has its usual effect.
     Default,
+    /// It is held back, and has an effect when it no longer is.
+    Held,
     /// It is ignored.
     Ignored,
     /// The program has a handler for it.
@@ -140,6 +142,8 @@ pub fn disposition(pid: u32, signal: Signal) -> Option<Disposition> {
     };
     Some(if is_in("SigIgn:") {
         Disposition::Ignored
+    } else if is_in("SigBlk:") {
+        Disposition::Held
     } else if is_in("SigCgt:") {
         Disposition::Handled
     } else {
