@@ -9,6 +9,7 @@ use nix::sys::signal::Signal;
 
 use super::known::Known;
 use super::measure::{Picture, Told, measure};
+use super::place::{Scratch, python};
 use super::{Break, show};
 use crate::event::{Event, What, Who};
 use crate::lens::calls::{Gate, Held, Mark, Recipients};
@@ -125,6 +126,10 @@ impl<'a> Stage<'a> {
             if self.session.observation.let_go(role, gate.clone()).map_err(asking)? > 0 {
                 return Ok(());
             }
+            // It was there a moment ago: the news of its end is under way.
+            if let Some(end) = self.known.ends.get(role) {
+                return Err(Break::Failed(format!("{role} {}", how_it_ended(*end))));
+            }
             if begun.elapsed() >= self.patience {
                 return Err(Break::Failed(format!("there is no {role}; there {}", self.who_is_there())));
             }
@@ -143,15 +148,15 @@ impl<'a> Stage<'a> {
 
     /// Lets a program run until it is somewhere, and holds it there; or until it has ended.
     pub fn lead(&mut self, role: &str, goal: &Goal) -> Result<(), Break> {
-        if let (Goal::End, true) = (goal, self.known.ends.contains_key(role)) {
-            return Ok(());
-        }
         self.known.held.clear();
         let gate = match goal {
             Goal::Mark(mark) => Gate::Until((*mark).clone()),
             Goal::End => Gate::Open,
         };
-        self.let_go(role, &gate)?;
+        if let Err(stop) = self.let_go(role, &gate) {
+            let has_ended = self.known.ends.contains_key(role);
+            return if has_ended && matches!(goal, Goal::End) { Ok(()) } else { Err(stop) };
+        }
         let begun = Instant::now();
         loop {
             let is_there = self.known.held.iter().any(|(its, held)| its == role && *held != Held::AtItsBeginning);
@@ -387,10 +392,13 @@ impl<'a> Stage<'a> {
 }
 
 /// A scene's programs as they are started: those of the labs are built where need be.
-pub fn parts(scene: &Scene, here: &str) -> Result<Vec<Part>, Problem> {
+pub fn parts(scene: &Scene, here: &str, scratch: &Scratch) -> Result<Vec<Part>, Problem> {
     let mut parts = Vec::new();
     for program in &scene.programs {
-        let mut command = words::split(&program.command.replace("{here}", here))?;
+        let mut command = words::split(&scratch.named_in(&program.command.replace("{here}", here)))?;
+        if command[0] == "python3" {
+            command[0] = python();
+        }
         let of_lab = command[0].to_str().and_then(lab_of);
         if let Some((lab, name)) = of_lab {
             command[0] = build::binary(lab, &name)?.into();
