@@ -1,5 +1,6 @@
 //! Pure functions between bytes and values: no system call, no privilege, nothing that a malformed message could break.
 
+pub mod escape;
 pub mod inet_diag;
 pub mod netlink;
 pub mod packet;

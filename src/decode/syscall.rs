@@ -210,6 +210,11 @@ pub fn numbers() -> Vec<u64> {
     CALLS.iter().chain(MORE_CALLS).map(|call| call.number).collect()
 }
 
+/// The names of all calls of interest.
+pub fn names() -> impl Iterator<Item = &'static str> + Clone {
+    CALLS.iter().chain(MORE_CALLS).map(|call| call.name)
+}
+
 /// The call with this number.
 pub fn find(number: u64) -> Option<&'static Call> {
     CALLS.iter().chain(MORE_CALLS).find(|call| call.number == number)

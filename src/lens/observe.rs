@@ -14,7 +14,7 @@ use nix::errno::Errno;
 use nix::sys::signal::Signal;
 
 use crate::event::{Call, Descriptor, End, Endpoint, Event, Named, Outcome, Protocol, State, What, Who};
-use crate::lens::calls::{Calls, News, Recipients, Sampler};
+use crate::lens::calls::{Calls, Gate, Held, News, Recipients, Sampler};
 use crate::lens::follow::Follower;
 use crate::lens::infer::Infer;
 use crate::lens::segments::{Ended, Segments, Statistics};
@@ -55,10 +55,11 @@ pub struct Observation {
     told_until: Duration,
     started: Instant,
     is_quiet: bool,
+    tells_all: bool,
 }
 
 /// What happened a moment ago: not in order yet, but at once.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Alert {
     /// A program waits for others on this socket from now on.
     Serves(Who, Descriptor),
@@ -66,6 +67,10 @@ pub enum Alert {
     Ended(Who, End),
     /// A program could not be executed, for this reason.
     Refused(u32, Errno),
+    /// A thread is held at its gate.
+    Held(Who, Held),
+    /// Something that a thread has done: a call, a fork, a signal. Only where that was [asked for](Observation::tell_all).
+    Did(Box<Event>),
 }
 
 impl Alert {
@@ -109,6 +114,7 @@ impl Observation {
             told_until: Duration::ZERO,
             started,
             is_quiet: true,
+            tells_all: false,
         })
     }
 
@@ -134,16 +140,26 @@ impl Observation {
     }
 
     /// Starts a program that is followed, and says its process id.
-    pub fn start(&mut self, role: &str, start: Start) -> io::Result<u32> {
-        let pid = self.calls.start(role, start)?;
+    pub fn start(&mut self, role: &str, start: Start, gate: Gate) -> io::Result<u32> {
+        let pid = self.calls.start(role, start, gate)?;
         // Not before: nobody would ever tell that one is quiet who could not be started.
         self.is_quiet = false;
         Ok(pid)
     }
 
+    /// Sets how far the thread of a role may go, and lets it go on; says how many threads that were.
+    pub fn let_go(&self, role: &str, gate: Gate) -> io::Result<u32> {
+        self.calls.let_go(role, gate)
+    }
+
     /// Sends a signal to programs that are followed; says to how many processes.
     pub fn signal(&self, signal: Signal, to: &Recipients) -> io::Result<u32> {
         self.calls.signal(signal, to)
+    }
+
+    /// From now on everything that a thread does is told at once as well.
+    pub fn tell_all(&mut self) {
+        self.tells_all = true;
     }
 
     /// Whether every process of every program has ended.
@@ -183,7 +199,11 @@ impl Observation {
     fn hear(&mut self, news: News, alerts: &mut Vec<Alert>) {
         match news {
             News::Event(event) if is_noise(&event.what) => {}
+            News::Held { who, held } => alerts.push(Alert::Held(who, held)),
             News::Event(event) => {
+                if self.tells_all && !matches!(event.who, Who::Kernel) {
+                    alerts.push(Alert::Did(Box::new(event.clone())));
+                }
                 alerts.extend(Alert::of(&event));
                 self.add(event);
             }

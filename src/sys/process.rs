@@ -119,11 +119,13 @@ pub fn limit_descriptors(pid: u32, limit: u64) -> io::Result<()> {
     Ok(())
 }
 
-/// What a process does with a signal: `SigIgn` and `SigCgt` in `/proc/PID/status` (proc(5)).
+/// What a process does with a signal: `SigIgn`, `SigBlk` and `SigCgt` in `/proc/PID/status` (proc(5)).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Disposition {
     /// The signal has its usual effect.
     Default,
+    /// It is held back, and has an effect when it no longer is.
+    Held,
     /// It is ignored.
     Ignored,
     /// The program has a handler for it.
@@ -140,6 +142,8 @@ pub fn disposition(pid: u32, signal: Signal) -> Option<Disposition> {
     };
     Some(if is_in("SigIgn:") {
         Disposition::Ignored
+    } else if is_in("SigBlk:") {
+        Disposition::Held
     } else if is_in("SigCgt:") {
         Disposition::Handled
     } else {
@@ -173,6 +177,13 @@ fn fields_of(pid: u32) -> Option<Vec<String>> {
     // The name stands in parentheses and may hold anything, parentheses too: what counts comes after the last one.
     let after_name = stat.rsplit(|&byte| byte == b')').next()?;
     Some(str::from_utf8(after_name).ok()?.split_ascii_whitespace().map(String::from).collect())
+}
+
+/// The state of a thread, by the letter that `/proc/PID/task/TID/stat` has for it; `None` where it is gone.
+pub fn state_of(pid: u32, thread: u32) -> Option<char> {
+    let stat = fs::read(format!("/proc/{pid}/task/{thread}/stat")).ok()?;
+    let after_name = stat.rsplit(|&byte| byte == b')').next()?;
+    after_name.trim_ascii_start().first().map(|&letter| char::from(letter))
 }
 
 /// The processes whose files this user may look at, or at least try to.

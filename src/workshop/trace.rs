@@ -9,7 +9,7 @@ use nix::sys::signal::Signal;
 
 use crate::decode::syscall;
 use crate::event::{End, What, Who};
-use crate::lens::calls::{Calls, News, Recipients};
+use crate::lens::calls::{Calls, Gate, News, Recipients};
 use crate::record::Header;
 use crate::sys::process;
 use crate::sys::signals::Signals;
@@ -53,9 +53,11 @@ pub fn trace(options: &Options) -> Result<ExitCode, Problem> {
         environment: Vec::new(),
         stdio: [None, None, None],
         own_group: false,
+        // Those that the shell has opened for it are meant for it.
+        no_other_descriptors: false,
         calls: syscall::numbers(),
     };
-    let pid = calls.start("program", start).map_err(&follow)?;
+    let pid = calls.start("program", start, Gate::Open).map_err(&follow)?;
     let mut end = End::Exited(0);
     let mut is_over = false;
     while !is_over {
@@ -77,6 +79,8 @@ pub fn trace(options: &Options) -> Result<ExitCode, Problem> {
                         timeline.print_events(&[event])?;
                     }
                 }
+                // Nobody has shut a gate.
+                News::Held { .. } => {}
                 News::Refused { errno, .. } => return Err(Problem::Told(run::not_started(command, errno))),
                 News::Quiet => is_over = true,
             }

@@ -7,6 +7,7 @@
 //! What it does not see: calls made through io_uring(7) other than io_uring_enter itself; programs that run 32-bit code on a
 //! 64-bit machine; a process made with CLONE_UNTRACED. Times are stretched: a call that is watched takes some ten µs longer.
 
+mod gate;
 mod outbox;
 mod process;
 mod tracer;
@@ -22,11 +23,12 @@ use std::time::Instant;
 use nix::errno::Errno;
 use nix::sys::signal::Signal;
 
-use crate::event::Event;
+use crate::event::{Event, Who};
 use crate::lens::follow::Follower;
 use crate::sys::start::Start;
 use crate::sys::trace::{Knock, PATIENCE};
 
+pub use gate::{Edge, Gate, Held, Mark, Wanted};
 use outbox::{Bell, Outbox};
 
 /// Programs that are followed.
@@ -50,13 +52,21 @@ pub enum News {
         /// Why.
         errno: Errno,
     },
+    /// A thread is held at its gate.
+    Held {
+        /// Who.
+        who: Who,
+        /// Where.
+        held: Held,
+    },
     /// Every process of every program has ended.
     Quiet,
 }
 
 /// What the thread is asked to do.
 enum Request {
-    Start { role: String, start: Start, answer: Sender<io::Result<u32>> },
+    Start { role: String, start: Start, gate: Gate, answer: Sender<io::Result<u32>> },
+    Let { role: String, gate: Gate, answer: Sender<io::Result<u32>> },
     Signal { signal: Signal, to: Recipients, answer: Sender<io::Result<u32>> },
 }
 
@@ -67,6 +77,9 @@ pub enum Recipients {
     All,
     /// A program of this role, and everybody whom it has made.
     Role(String),
+    /// The process or thread of this role and nobody else; and nothing but the signal, where the others are continued after it so that
+    /// they can see it.
+    Only(String),
 }
 
 /// How the states are sampled while programs are followed.
@@ -90,8 +103,14 @@ impl Calls {
     }
 
     /// Starts a program in a role (`server`, `client 2`), and says its process id. It may still be refused: see [`News`].
-    pub fn start(&self, role: &str, command: Start) -> io::Result<u32> {
-        self.ask(|answer| Request::Start { role: role.into(), start: command, answer })
+    pub fn start(&self, role: &str, command: Start, gate: Gate) -> io::Result<u32> {
+        self.ask(|answer| Request::Start { role: role.into(), start: command, gate, answer })
+    }
+
+    /// Sets how far the thread of this role may go, and lets it go on if it was held. With [`Gate::Open`] everybody whom it
+    /// has made is let go as well. Says how many threads that were.
+    pub fn let_go(&self, role: &str, gate: Gate) -> io::Result<u32> {
+        self.ask(|answer| Request::Let { role: role.into(), gate, answer })
     }
 
     /// Sends a signal to everybody who is followed, or to those of one role. Says how many that were.

@@ -10,7 +10,7 @@ use nix::unistd::Pid;
 
 use super::outbox::Outbox;
 use super::process::{Process, family_of, is_of_interest};
-use super::{Inbox, News, Recipients, Request, Sampler};
+use super::{Gate, Held, Inbox, Mark, News, Recipients, Request, Sampler};
 use crate::decode::symbols;
 use crate::decode::syscall::{self, Effect};
 use crate::event::{Call, Descriptor, End, Event, Named, Outcome, Protocol, Waited, What, Who};
@@ -35,6 +35,27 @@ struct Thread {
     process: u32,
     role: String,
     call: Option<Running>,
+    gate: Gate,
+    /// How it is to be let go, while it is held.
+    held: Option<Resume>,
+}
+
+/// How a thread goes on from a stop.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Resume {
+    /// To its next stop.
+    ToNextStop,
+    /// From the entry of a call to its return.
+    ToReturn,
+}
+
+impl Resume {
+    fn apply(self, thread: u32) {
+        match self {
+            Self::ToNextStop => trace::go_on(thread, 0),
+            Self::ToReturn => trace::until_return(thread),
+        }
+    }
 }
 
 /// A call that has been entered.
@@ -109,37 +130,85 @@ impl Tracer {
     fn answer(&mut self, request: Request) {
         // Whoever asked and did not wait for the answer does not need it.
         match request {
-            Request::Start { role, start, answer } => drop(answer.send(self.start(role, &start))),
+            Request::Start { role, start, gate, answer } => drop(answer.send(self.start(role, &start, gate))),
+            Request::Let { role, gate, answer } => drop(answer.send(Ok(self.let_go(&role, &gate)))),
             Request::Signal { signal, to, answer } => drop(answer.send(Ok(self.signal(signal, &to)))),
         }
     }
 
-    fn start(&mut self, role: String, start: &Start) -> io::Result<u32> {
+    fn start(&mut self, role: String, start: &Start, gate: Gate) -> io::Result<u32> {
         let starting = start::start(start)?;
         let pid = starting.pid;
         self.said_quiet = false;
         self.processes.insert(pid, Process::new(role.clone()));
-        self.threads.insert(pid, Thread { process: pid, role, call: None });
+        self.threads.insert(pid, Thread { process: pid, role, call: None, gate, held: None });
         self.starting.insert(pid, starting);
         let command = start.command.iter().map(|word| OsStr::to_string_lossy(word).into_owned()).collect();
         self.event(self.now(), self.who(pid), What::Started { command });
         Ok(pid)
     }
 
+    /// Sets the gate of a role's thread; with an open one, those of everybody whom it has made, too.
+    fn let_go(&mut self, role: &str, gate: &Gate) -> u32 {
+        let mut count = 0;
+        for (&id, thread) in &mut self.threads {
+            let is_meant = thread.role == role || *gate == Gate::Open && is_made_by(&thread.role, role);
+            if !is_meant {
+                continue;
+            }
+            count += 1;
+            thread.gate = gate.clone();
+            if let Some(resume) = thread.held.take_if(|_| *gate != Gate::Shut) {
+                resume.apply(id);
+            }
+        }
+        count
+    }
+
+    /// Lets a thread go on from a stop, or holds it there. `is_at_mark` says whether it is where it was to go.
+    fn pass(
+        &mut self,
+        thread: u32,
+        resume: Resume,
+        is_at_mark: impl FnOnce(&mut Mark) -> bool,
+        held: impl FnOnce() -> Held,
+    ) {
+        let Some(known) = self.threads.get_mut(&thread) else { return resume.apply(thread) };
+        let is_held = match &mut known.gate {
+            Gate::Open => false,
+            Gate::Shut => true,
+            Gate::Until(mark) => is_at_mark(mark),
+        };
+        if !is_held {
+            return resume.apply(thread);
+        }
+        known.gate = Gate::Shut;
+        known.held = Some(resume);
+        self.sample(true);
+        self.tell(News::Held { who: self.who(thread), held: held() });
+    }
+
     fn signal(&self, signal: Signal, to: &Recipients) -> u32 {
         let is_meant = |role: &str| match to {
             Recipients::All => true,
-            Recipients::Role(wanted) => {
-                role.strip_prefix(wanted).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-            }
+            Recipients::Role(wanted) => role == wanted || is_made_by(role, wanted),
+            Recipients::Only(wanted) => role == wanted,
         };
         let mut count = 0;
         for (&pid, process) in &self.processes {
             if is_meant(&process.role) && kill(Pid::from_raw(pid.cast_signed()), signal).is_ok() {
                 count += 1;
+                if matches!(to, Recipients::Only(_)) {
+                    continue;
+                }
                 // A stopped process would not see it.
                 let _ = kill(Pid::from_raw(pid.cast_signed()), Signal::SIGCONT);
             }
+        }
+        if let (0, Recipients::Only(wanted)) = (count, to) {
+            // kill(2) takes the number of a thread, too; the kernel decides whom of its process the signal concerns.
+            let ids = self.threads.iter().filter(|(_, thread)| thread.role == *wanted).map(|(&id, _)| id);
+            count += ids.filter(|id| kill(Pid::from_raw(id.cast_signed()), signal).is_ok()).count() as u32;
         }
         count
     }
@@ -183,19 +252,16 @@ impl Tracer {
         }
         match stopped.why {
             Why::Enters => self.enters(thread),
-            Why::Returns => {
-                self.returns(thread);
-                trace::go_on(thread, 0);
-            }
+            Why::Returns => self.returns(thread),
             Why::Forks => {
                 self.forks(thread);
-                trace::go_on(thread, 0);
+                self.pass(thread, Resume::ToNextStop, Mark::is_reached_by_fork, || Held::AfterFork);
             }
             Why::Executes => {
                 self.executes(thread);
                 trace::go_on(thread, 0);
             }
-            Why::Begins => trace::go_on(thread, 0),
+            Why::Begins => self.pass(thread, Resume::ToNextStop, |_| false, || Held::AtItsBeginning),
             Why::Signal(signal) => {
                 self.event(self.now(), self.who(thread), What::Signalled(signal));
                 trace::go_on(thread, signal);
@@ -220,12 +286,22 @@ impl Tracer {
             };
             let role = made.role.clone();
             self.processes.insert(process, made);
-            self.threads.insert(thread, Thread { process, role, call: None });
+            let gate = self.gate_for_whom_it_makes(maker);
+            self.threads.insert(thread, Thread { process, role, call: None, gate, held: None });
         } else {
             let role = self.processes.get_mut(&process).map_or_else(|| "unknown".into(), Process::thread);
-            self.threads.insert(thread, Thread { process, role, call: None });
+            let gate = self.gate_for_whom_it_makes(process);
+            self.threads.insert(thread, Thread { process, role, call: None, gate, held: None });
         }
         true
+    }
+
+    /// Whoever is made by somebody who is led step by step waits to be led, too.
+    fn gate_for_whom_it_makes(&self, maker: u32) -> Gate {
+        match self.threads.get(&maker) {
+            Some(Thread { gate: Gate::Shut | Gate::Until(_), .. }) => Gate::Shut,
+            _ => Gate::Open,
+        }
     }
 
     fn forks(&mut self, thread: u32) {
@@ -291,11 +367,11 @@ impl Tracer {
                     waits: call.waits.clone(),
                     outcome: None,
                 };
-                self.event(entered, self.who(thread), What::Called(shown));
+                self.event(entered, self.who(thread), What::Called(shown.clone()));
                 if let Some(thread) = self.threads.get_mut(&thread) {
                     thread.call = Some(Running { entered, ..call });
                 }
-                trace::until_return(thread);
+                self.pass_at(thread, Resume::ToReturn, shown);
             }
             None => trace::go_on(thread, 0),
         }
@@ -336,11 +412,23 @@ impl Tracer {
         Some(Running { kind, words: entry.arguments, texts, id: self.calls, on, waits, entered: Duration::ZERO })
     }
 
+    fn pass_at(&mut self, thread: u32, resume: Resume, call: Call) {
+        self.pass(thread, resume, |mark| mark.is_reached_by(&call), || Held::At(Box::new(call.clone())));
+    }
+
     fn returns(&mut self, thread: u32) {
-        let Ok(value) = trace::returned(thread) else { return };
+        match self.returned_call(thread) {
+            Some(call) => self.pass_at(thread, Resume::ToNextStop, call),
+            None => trace::go_on(thread, 0),
+        }
+    }
+
+    /// The call from which a thread returns, told and sampled.
+    fn returned_call(&mut self, thread: u32) -> Option<Call> {
+        let value = trace::returned(thread).ok()?;
         let returned = self.now();
-        let Some(known) = self.threads.get_mut(&thread) else { return };
-        let (pid, Some(mut call)) = (known.process, known.call.take()) else { return };
+        let known = self.threads.get_mut(&thread)?;
+        let (pid, mut call) = (known.process, known.call.take()?);
         let memory = |at: u64, into: &mut [u8]| trace::read_memory(pid, at, into);
         call.kind.answer(&mut call.texts, call.words, value, &memory);
         let mut new = None;
@@ -363,8 +451,14 @@ impl Tracer {
             waits: call.waits,
             outcome: Some(Outcome { entered: call.entered, value, error, made: new }),
         };
-        self.event(returned, self.who(thread), What::Returned(shown));
+        self.event(returned, self.who(thread), What::Returned(shown.clone()));
+        Some(shown)
     }
+}
+
+/// Whether the first role is that of somebody whom the second one has made.
+fn is_made_by(role: &str, maker: &str) -> bool {
+    role.strip_prefix(maker).is_some_and(|rest| rest.starts_with('/'))
 }
 
 /// Forgets what a call is about to close: the number may stand for something else as soon as it has.

@@ -102,6 +102,8 @@ pub struct Case<'a> {
     counted: Instant,
     /// Whose end is no accident.
     ended_by_us: Vec<u32>,
+    /// Whether the server has made other processes.
+    is_parent: bool,
     lost_control: bool,
 }
 
@@ -121,6 +123,7 @@ impl<'a> Case<'a> {
             deadline: now + check.limit,
             counted: now,
             ended_by_us: Vec::new(),
+            is_parent: false,
             lost_control: false,
         })
     }
@@ -162,6 +165,11 @@ impl<'a> Case<'a> {
         self.main
     }
 
+    /// Whether that process has made others, though they may have ended by now.
+    pub fn is_parent(&self) -> bool {
+        self.is_parent
+    }
+
     /// Notes that a step was passed.
     pub fn done(&mut self, step: impl Into<String>) {
         self.steps.push(step.into());
@@ -194,7 +202,7 @@ impl<'a> Case<'a> {
         let is_followed = self.check.is_followed && self.stage.place.follow.is_ok();
         self.server = Some(Server::start(words, self.port, is_followed)?);
         self.ended_by_us.clear();
-        self.main = 0;
+        (self.main, self.is_parent) = (0, false);
         self.deadline = Instant::now() + patience.max(self.check.limit) + ELSEWHERE;
         let begun = Instant::now();
         let mut elsewhere: Option<Instant> = None;
@@ -297,6 +305,7 @@ impl<'a> Case<'a> {
         let family = self.family();
         let processes = family.iter().filter(|member| !member.is_zombie()).count();
         let threads: u32 = family.iter().map(|member| member.threads).sum();
+        self.is_parent |= family.iter().any(|member| member.parent == self.main);
         if processes <= MOST_PROCESSES && threads <= MOST_THREADS {
             return Ok(());
         }
@@ -428,8 +437,7 @@ impl<'a> Case<'a> {
     /// has, is the reason, whatever was expected.
     pub fn fail(&mut self, kind: Kind, expected: impl Into<String>, seen: impl Into<String>) -> Box<Failure> {
         let (expected, mut seen) = (expected.into(), seen.into());
-        // What it did last is on its way to us.
-        let _ = self.turn(QUICK);
+        self.let_end();
         let crash = if kind == Kind::NeverListened { None } else { self.crash() };
         if let Some(crash) = &crash {
             seen.push_str("; ");
@@ -445,6 +453,19 @@ impl<'a> Case<'a> {
             sockets: evidence::lines(&sockets, self.port, SOCKETS),
             last_words: if crash.is_some() { self.last_words() } else { Vec::new() },
         })
+    }
+
+    /// What it did last is on its way to us; and a server whose listening socket is gone is perhaps about to end.
+    fn let_end(&mut self) {
+        let begun = Instant::now();
+        let _ = self.turn(QUICK);
+        while self.main != 0
+            && begun.elapsed() < SOON
+            && self.listener().is_ok_and(|listener| listener.is_none())
+            && process::member(self.main).is_some_and(|member| !member.is_zombie())
+            && self.turn(SLOW).is_ok()
+        {}
+        let _ = self.turn(QUICK);
     }
 
     /// That the server has ended though nobody asked it to, or a process of it.

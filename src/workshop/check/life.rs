@@ -82,11 +82,21 @@ fn come_and_go(case: &mut Case, count: usize, step: &str) -> Step {
     Ok(())
 }
 
+/// A monitor does this, and whoever scans ports.
+fn look_in(case: &mut Case, count: usize, step: &str) -> Step {
+    for _ in 0..count {
+        case.quietly(|case| case.connect("a client connects"))?.close();
+    }
+    case.done(step);
+    Ok(())
+}
+
 pub fn no_leak(case: &mut Case) -> Step {
     case.start()?;
     come_and_go(case, 2, "2 clients come and go")?;
     let before = at_rest(case)?;
     come_and_go(case, CLIENTS, "20 clients come and go")?;
+    look_in(case, CLIENTS, "20 more come, say nothing, and go")?;
     // What is made once, and late, is no leak; what is made for each client is.
     let leaks = |now: Belongings| {
         let more = |now: usize, before: usize| now >= before + CLIENTS / 2;

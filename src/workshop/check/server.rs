@@ -14,7 +14,7 @@ use nix::sys::signal::Signal;
 use super::calls::LastCalls;
 use crate::decode::syscall;
 use crate::event::{End, What, Who};
-use crate::lens::calls::{Calls, News, Recipients};
+use crate::lens::calls::{Calls, Gate, News, Recipients};
 use crate::sys::process::{self, Member};
 use crate::sys::readiness;
 use crate::sys::start::Start;
@@ -148,6 +148,8 @@ impl Server {
                 self.calls.take(event);
             }
             News::Refused { errno, .. } => self.refused = Some(errno),
+            // Nobody has shut a gate.
+            News::Held { .. } => {}
             News::Quiet => self.is_gone = true,
         }
     }
@@ -259,12 +261,13 @@ fn follow(command: Vec<OsString>, port: u16, started: Instant) -> Result<(Runnin
         environment: vec![("PORT", port.to_string()), ("TERM", "dumb".into())],
         stdio: [Some(OwnedFd::from(its_input)), Some(its_terminal), Some(OwnedFd::from(its_errors))],
         own_group: true,
+        no_other_descriptors: true,
         calls: syscall::numbers(),
     };
     let (sender, news) = sync_channel(WAITING);
     let following = Problem::while_doing("start and follow the server (ptrace)");
     let calls = Calls::new(started, None, sender).map_err(&following)?;
-    let pid = calls.start("server", start).map_err(&following)?;
+    let pid = calls.start("server", start, Gate::Open).map_err(&following)?;
     let (output, errors) = (Lines::new(terminal), Lines::new(errors.into()));
     Ok((Running::Followed { calls: Some(calls), news, output, errors }, pid))
 }

@@ -110,8 +110,7 @@ impl Case<'_> {
             }
             None => {
                 let socket = self.servers_end(client)?;
-                let family = self.family();
-                let why = evidence::why_no_fin(socket.as_ref(), self.main(), &family);
+                let why = evidence::why_no_fin(socket.as_ref(), self.main(), self.is_parent());
                 Err(self.fail(Kind::WrongState, expected, "none was seen").because(why))
             }
         }

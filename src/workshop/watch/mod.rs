@@ -1,8 +1,8 @@
 //! `socklab watch`: programs, their calls, their sockets' states and the segments between them, on one timeline.
 
-mod player;
-mod session;
-mod words;
+pub(crate) mod player;
+pub(crate) mod session;
+pub(crate) mod words;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -12,6 +12,7 @@ use nix::sys::signal::Signal;
 use nix::sys::utsname::uname;
 
 use crate::event::{End, Event};
+use crate::lens::calls::Gate;
 use crate::lens::segments::Statistics;
 use crate::lens::table::Subject;
 use crate::record::Header;
@@ -66,6 +67,10 @@ pub struct Part {
     pub after: Option<Cue>,
     /// What is typed later on, one after the other, each when its cue is given.
     pub later: Vec<(Cue, Vec<u8>)>,
+    /// Whether its input stays open when all of that is typed: somebody may want to type more.
+    pub keeps_input: bool,
+    /// How far it may go.
+    pub gate: Gate,
 }
 
 /// What somebody waits for: that the program in this role has printed a line with this text in it.
@@ -231,12 +236,12 @@ fn plan(options: &Options, rung: Rung) -> Result<Play, Problem> {
 
 impl Part {
     /// Its words, with the port in them.
-    fn words(&self, port: u16) -> Vec<OsString> {
+    pub(crate) fn words(&self, port: u16) -> Vec<OsString> {
         self.command.iter().map(|word| run::with_port(word, port)).collect()
     }
 
     /// Its command as somebody would type it.
-    fn line(&self, port: u16) -> String {
+    pub(crate) fn line(&self, port: u16) -> String {
         self.words(port).iter().map(|word| shell_word(&word.to_string_lossy())).collect::<Vec<_>>().join(" ")
     }
 }
@@ -248,21 +253,25 @@ pub fn perform(play: &Play, outputs: &OutputOptions, each: &mut dyn FnMut(&Event
             format!("nothing can be watched here: {why}\n  a recording can still be looked at: socklab replay FILE");
         return Err(Problem::Told(why));
     }
-    let parts = || play.server.iter().chain(&play.clients);
-    let system = uname().map(|system| system.release().to_string_lossy().into_owned()).unwrap_or_default();
-    let header = Header {
-        title: play.title.clone(),
-        server_port: Some(play.port).filter(|&port| port != 0),
-        rung: play.rung.to_string(),
-        kernel: format!("Linux {system}"),
-        commands: parts().map(|part| part.line(play.port)).collect(),
-        ..Header::new(SystemTime::now())
-    };
-    let files = Outputs::open(outputs, &header)?;
+    let parts = play.server.iter().chain(&play.clients);
+    let files = Outputs::open(outputs, &header(play, parts.map(|part| part.line(play.port)).collect()))?;
     let mut session = Session::begin(play, files, each)?;
     let played = session.play();
     // Also when something went wrong: everybody is ended, and what was seen until then is shown and written.
     session.end(played)
+}
+
+/// What a recording says of a run before its first event.
+pub(crate) fn header(play: &Play, commands: Vec<String>) -> Header {
+    let system = uname().map(|system| system.release().to_string_lossy().into_owned()).unwrap_or_default();
+    Header {
+        title: play.title.clone(),
+        server_port: Some(play.port).filter(|&port| port != 0),
+        rung: play.rung.to_string(),
+        kernel: format!("Linux {system}"),
+        commands,
+        ..Header::new(SystemTime::now())
+    }
 }
 
 /// Which sockets' states are followed: those of TCP, and others as soon as there are any.
@@ -312,7 +321,7 @@ fn legend(play: &Play, outcome: &Outcome) -> Vec<String> {
 }
 
 /// What a rung lacks, and why.
-fn why(rung: &Rung) -> String {
+pub(crate) fn why(rung: &Rung) -> String {
     match rung {
         Rung::Full => "calls, states and segments".into(),
         Rung::LoopbackOnly => "no pairs of interfaces (veth) can be made".into(),
@@ -321,7 +330,7 @@ fn why(rung: &Rung) -> String {
 }
 
 /// How a program ended, in words.
-fn how_it_ended(end: End) -> String {
+pub(crate) fn how_it_ended(end: End) -> String {
     match end {
         End::Exited(code) => format!("exited with code {code}"),
         End::Killed(signal) => format!("was ended by {}", describe::signal(signal)),

@@ -1,6 +1,7 @@
 //! A program while it is watched: what it prints, and what is typed for it.
 
 use std::collections::VecDeque;
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -25,6 +26,8 @@ pub struct Player {
     pub role: String,
     pub pid: u32,
     pub ended: Option<End>,
+    /// Its program and arguments, with the port in them.
+    pub command: Vec<OsString>,
     output: Lines,
     errors: Lines,
     last_words: VecDeque<Vec<u8>>,
@@ -34,6 +37,8 @@ pub struct Player {
     later: VecDeque<(Cue, Vec<u8>)>,
     /// Whether it reads what comes on our own input.
     pub reads_ours: bool,
+    /// Whether its input stays open when everything is typed.
+    keeps_input: bool,
 }
 
 impl Player {
@@ -44,16 +49,18 @@ impl Player {
         let piping = Problem::while_doing("open a pipe to a program");
         let (errors, its_errors) = io::pipe().map_err(&piping)?;
         let (its_input, input) = io::pipe().map_err(&piping)?;
+        let command = part.words(port);
         let start = Start {
-            command: part.words(port),
+            command: command.clone(),
             // Its output is shown line by line, among others': colours and cursor movements would not survive that.
             environment: vec![("PORT", port.to_string()), ("TERM", "dumb".into())],
             stdio: [Some(OwnedFd::from(its_input)), Some(its_terminal), Some(OwnedFd::from(its_errors))],
             own_group: true,
+            no_other_descriptors: true,
             calls: syscall::numbers(),
         };
         let pid = observation
-            .start(&part.role, start)
+            .start(&part.role, start, part.gate.clone())
             .map_err(Problem::while_doing("start and follow a program (ptrace)"))?;
         let input = OwnedFd::from(input);
         // A program that does not read is not to hold us up.
@@ -62,6 +69,7 @@ impl Player {
             role: part.role.clone(),
             pid,
             ended: None,
+            command,
             output: Lines::new(terminal),
             errors: Lines::new(errors.into()),
             last_words: VecDeque::new(),
@@ -69,6 +77,7 @@ impl Player {
             to_type: part.typed.clone().unwrap_or_default(),
             later: part.later.iter().cloned().collect(),
             reads_ours: part.typed.is_none(),
+            keeps_input: part.keeps_input,
         })
     }
 
@@ -101,6 +110,16 @@ impl Player {
         self.reads_ours = !bytes.is_empty();
     }
 
+    /// Types this, behind all that is still to be typed.
+    pub fn type_too(&mut self, bytes: &[u8]) {
+        self.to_type.extend(bytes);
+    }
+
+    /// Its input ends when all that is to be typed is typed.
+    pub fn end_input(&mut self) {
+        self.keeps_input = false;
+    }
+
     /// What it waits for until more is typed for it.
     pub fn cue(&self) -> Option<&Cue> {
         self.later.front().map(|(cue, _)| cue)
@@ -128,7 +147,7 @@ impl Player {
                 Err(_) => self.to_type.clear(),
             }
         }
-        if !self.reads_ours && self.later.is_empty() {
+        if !self.reads_ours && !self.keeps_input && self.later.is_empty() {
             self.input = None;
         }
         typed

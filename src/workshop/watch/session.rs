@@ -37,13 +37,16 @@ const PROGRESS: Duration = Duration::from_secs(1);
 
 pub struct Session<'a> {
     play: &'a Play,
+    /// What a scene is told at once, before it comes in order; empty unless it [wants that](Self::be_directed).
+    pub alerts: Vec<Alert>,
+    is_directed: bool,
     each: &'a mut dyn FnMut(&Event),
     outputs: Outputs,
     signals: Signals,
-    observation: Observation,
+    pub observation: Observation,
     timeline: Option<Timeline>,
     ladders: Option<Ladders>,
-    players: Vec<Player>,
+    pub players: Vec<Player>,
     /// Clients whose cue has not been given yet.
     waiting: Vec<&'a Part>,
     /// What was printed by those for whose lines somebody waits, or will.
@@ -85,6 +88,8 @@ impl<'a> Session<'a> {
         let now = Instant::now();
         let mut session = Self {
             play,
+            alerts: Vec::new(),
+            is_directed: false,
             each,
             outputs,
             signals,
@@ -102,6 +107,12 @@ impl<'a> Session<'a> {
         };
         session.introduce()?;
         Ok(session)
+    }
+
+    /// From now on somebody else says what happens next, and is told of everything at once.
+    pub fn be_directed(&mut self) {
+        self.is_directed = true;
+        self.observation.tell_all();
     }
 
     fn introduce(&mut self) -> Result<(), Problem> {
@@ -156,7 +167,8 @@ impl<'a> Session<'a> {
         }
     }
 
-    fn start(&mut self, part: &Part) -> Result<(), Problem> {
+    /// Starts a program.
+    pub fn start(&mut self, part: &Part) -> Result<(), Problem> {
         let mut player = Player::start(part, self.play.port, &mut self.observation)?;
         player.reads_ours &= !self.players.iter().any(|other| other.reads_ours);
         self.players.push(player);
@@ -243,7 +255,7 @@ impl<'a> Session<'a> {
     }
 
     /// One round: what the programs print and are told, what the lenses tell, what of it is due to be shown.
-    fn turn(&mut self) -> Result<(), Problem> {
+    pub fn turn(&mut self) -> Result<(), Problem> {
         let limit = match self.last_news.elapsed() {
             short if short < SETTLED => BUSY,
             long if long < RESTS => IDLE,
@@ -256,6 +268,9 @@ impl<'a> Session<'a> {
         let alerts = self.observation.listen().map_err(Problem::while_doing("observe"))?;
         self.talk()?;
         for alert in alerts {
+            if self.is_directed {
+                self.alerts.push(alert.clone());
+            }
             self.hear(alert)?;
         }
         let due = self.observation.due();
@@ -276,17 +291,14 @@ impl<'a> Session<'a> {
                 }
                 Ok(())
             }
-            Alert::Ended(..) => Ok(()),
+            Alert::Ended(..) | Alert::Held(..) | Alert::Did(_) => Ok(()),
             Alert::Refused(pid, errno) => Err(self.refused(pid, errno)),
         }
     }
 
     fn refused(&self, pid: u32, errno: Errno) -> Problem {
-        let role = self.players.iter().find(|player| player.pid == pid).map(|player| player.role.as_str());
-        let parts = self.play.server.iter().chain(&self.play.clients);
-        let part = parts.into_iter().find(|part| Some(part.role.as_str()) == role);
-        let command = part.map(|part| part.words(self.play.port)).unwrap_or_default();
-        Problem::Told(run::not_started(&command, errno))
+        let player = self.players.iter().find(|player| player.pid == pid);
+        Problem::Told(run::not_started(player.map_or(&[], |player| &player.command), errno))
     }
 
     /// The server waits for clients on a socket from now on.
@@ -428,7 +440,7 @@ impl<'a> Session<'a> {
     }
 
     /// SIGCHLD is for the thread that follows the programs.
-    fn signal(&mut self) -> Result<Option<Signal>, Problem> {
+    pub fn signal(&mut self) -> Result<Option<Signal>, Problem> {
         while let Some(signal) = self.signals.next().map_err(Problem::while_doing("read signals"))? {
             if signal != Signal::SIGCHLD {
                 return Ok(Some(signal));

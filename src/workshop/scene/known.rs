@@ -1,0 +1,180 @@
+//! What is known of the programs of a scene from what their threads have done: who there is, what each is doing, what its calls
+//! have returned, and which connection is whose.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use crate::event::{Call, Descriptor, End, Endpoint, Event, Named, Protocol, What, Who};
+use crate::lens::calls::Held;
+use crate::lens::observe::Alert;
+use crate::scene::{Value, common_name};
+
+/// How many of its last calls are kept of each thread, for when something goes wrong.
+const LAST_CALLS: usize = 5;
+
+/// A thread, the first of its process or another one.
+#[derive(Default, Debug)]
+pub struct Thread {
+    /// Its process.
+    pub process: u32,
+    /// The call that it is in.
+    pub inside: Option<Call>,
+    /// Whether it is held.
+    pub is_held: bool,
+    /// What the last call of each name has returned, and how many have.
+    pub outcomes: BTreeMap<String, (Value, i64)>,
+    /// Its last calls, as far as they have returned.
+    pub last_calls: VecDeque<Call>,
+}
+
+/// An end of a connection, and whose it is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Ours {
+    /// Who has, or had, this end.
+    pub role: String,
+    /// The end itself.
+    pub local: Endpoint,
+    /// The other end.
+    pub remote: Endpoint,
+}
+
+/// All that is known.
+#[derive(Default, Debug)]
+pub struct Known {
+    /// The threads that run, by their roles.
+    pub threads: BTreeMap<String, Thread>,
+    /// How processes have ended, by their roles.
+    pub ends: BTreeMap<String, End>,
+    /// The ends of connections, in the order in which they were learned of.
+    pub connections: Vec<Ours>,
+    /// The ports at which somebody listens, or has listened.
+    pub served: BTreeSet<u16>,
+    /// Those who were held since this was last emptied, and where.
+    pub held: Vec<(String, Held)>,
+}
+
+impl Known {
+    /// Learns from what has just happened.
+    pub fn learn(&mut self, alert: &Alert) {
+        match alert {
+            Alert::Did(event) => self.did(event),
+            Alert::Held(Who::Program { role, pid }, held) => {
+                let thread = self.thread(role, *pid);
+                thread.is_held = true;
+                self.held.push((role.clone(), held.clone()));
+            }
+            Alert::Ended(Who::Program { role, .. }, end) => {
+                self.ends.insert(role.clone(), *end);
+                self.threads.retain(|its, _| its != role && !is_thread_of(its, role));
+            }
+            _ => {}
+        }
+    }
+
+    /// The thread of this role, which runs from now on.
+    pub fn goes_on(&mut self, role: &str) {
+        if let Some(thread) = self.threads.get_mut(role) {
+            thread.is_held = false;
+        }
+    }
+
+    fn thread(&mut self, role: &str, pid: u32) -> &mut Thread {
+        let process = match role.rsplit_once('/') {
+            Some((maker, part)) if part.starts_with("thread") => {
+                self.threads.get(maker).map_or(pid, |maker| maker.process)
+            }
+            _ => pid,
+        };
+        self.threads.entry(role.into()).or_insert_with(|| Thread { process, ..Thread::default() })
+    }
+
+    fn did(&mut self, event: &Event) {
+        let Who::Program { role, pid } = &event.who else { return };
+        match &event.what {
+            What::Started { .. } => drop(self.thread(role, *pid)),
+            What::Forked { child: Who::Program { role, pid }, .. } => drop(self.thread(role, *pid)),
+            What::Called(call) => self.thread(role, *pid).inside = Some(call.clone()),
+            What::Returned(call) => {
+                self.returned(role, *pid, call);
+                let made = call.outcome.as_ref().and_then(|outcome| outcome.made.as_ref());
+                for descriptor in made.into_iter().chain(call.on.as_ref()) {
+                    self.may_own(role, descriptor);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn returned(&mut self, role: &str, pid: u32, call: &Call) {
+        let Some(outcome) = &call.outcome else { return };
+        let thread = self.thread(role, pid);
+        thread.inside = None;
+        // The kernel begins these anew by itself: no program ever sees them.
+        if outcome.error.as_deref().is_some_and(|error| error.starts_with("ERESTART")) {
+            return;
+        }
+        let value = match &outcome.error {
+            Some(error) => Value::Word(error.clone()),
+            None => Value::Number(outcome.value),
+        };
+        let entry = thread.outcomes.entry(common_name(&call.name).into()).or_insert((value.clone(), 0));
+        *entry = (value, entry.1 + 1);
+        thread.last_calls.push_back(call.clone());
+        if thread.last_calls.len() > LAST_CALLS {
+            thread.last_calls.pop_front();
+        }
+    }
+
+    fn may_own(&mut self, role: &str, descriptor: &Descriptor) {
+        match &descriptor.names {
+            Named::Connected { protocol: Protocol::Tcp, local, remote, .. } => self.owns(role, local, remote),
+            Named::Listening(end) => self.served.extend(end.port()),
+            _ => {}
+        }
+    }
+
+    /// Whether this end is that of a server: somebody listens there, or has listened.
+    pub fn serves(&self, end: &Endpoint) -> bool {
+        end.port().is_some_and(|port| self.served.contains(&port))
+    }
+
+    /// Notes whose an end of a connection is. Several may have it; each is noted.
+    pub fn owns(&mut self, role: &str, local: &Endpoint, remote: &Endpoint) {
+        let ours = Ours { role: role.into(), local: local.canonical(), remote: remote.canonical() };
+        if ours.local.port() != Some(0) && !self.connections.contains(&ours) {
+            self.connections.push(ours);
+        }
+    }
+
+    /// The connection of this role that it came to last.
+    pub fn connection_of(&self, role: &str) -> Option<&Ours> {
+        self.connections.iter().rev().find(|ours| ours.role == role)
+    }
+
+    /// Who this end belongs to: who had it first.
+    pub fn owner_of(&self, local: &Endpoint, remote: &Endpoint) -> Option<&str> {
+        let (local, remote) = (local.canonical(), remote.canonical());
+        let found = self.connections.iter().find(|ours| ours.local == local && ours.remote == remote);
+        found.map(|ours| ours.role.as_str())
+    }
+
+    /// The processes that run, by their roles.
+    pub fn processes(&self) -> impl Iterator<Item = (&str, u32)> {
+        let firsts = self.threads.iter().filter(|(role, _)| !is_thread(role));
+        firsts.map(|(role, thread)| (role.as_str(), thread.process))
+    }
+
+    /// The process that this role belongs to.
+    pub fn process_of(&self, role: &str) -> Option<u32> {
+        self.threads.get(role).map(|thread| thread.process)
+    }
+}
+
+/// Whether a role is that of a thread, and not of a process.
+fn is_thread(role: &str) -> bool {
+    role.rsplit_once('/').is_some_and(|(_, part)| part.starts_with("thread"))
+}
+
+/// Whether a role is that of a thread of this process.
+fn is_thread_of(role: &str, process: &str) -> bool {
+    role.strip_prefix(process).is_some_and(|rest| rest.starts_with("/thread"))
+}

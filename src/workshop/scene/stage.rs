@@ -1,0 +1,420 @@
+//! A scene while it is played: programs are led from place to place, and the kernel is asked in between.
+
+use std::cell::RefCell;
+use std::fs;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+
+use super::known::Known;
+use super::measure::{Picture, Told, measure};
+use super::place::{Scratch, python};
+use super::{Break, show};
+use crate::event::{Event, What, Who};
+use crate::lens::calls::{Gate, Held, Mark, Recipients};
+use crate::lens::table::Tables;
+use crate::scene::{Asked, PATIENCE, Scene, Shown, Value};
+use crate::sys::process;
+use crate::view::paint::harmless;
+use crate::view::{describe, notation};
+use crate::workshop::watch::session::Session;
+use crate::workshop::watch::{Part, Play, how_it_ended, words};
+use crate::workshop::{Problem, build, labs};
+
+/// For how long nothing must have changed until what the kernel shows counts as settled. Longer than the 40 ms by which Linux may
+/// delay an ACK.
+const STILL: Duration = Duration::from_millis(100);
+/// A program that never rests is not waited for any longer.
+const RESTLESS: Duration = Duration::from_secs(2);
+
+/// The events of a run, in order, as they come out of the session.
+pub type Events = Rc<RefCell<Vec<Event>>>;
+
+/// A scene that is being played.
+pub struct Stage<'a> {
+    pub session: Session<'a>,
+    pub known: Known,
+    scene: &'a Scene,
+    parts: Vec<Part>,
+    tables: Tables,
+    /// The port that `{port}` stands for.
+    pub port: u16,
+    /// Of the machine's own network only that port is looked at.
+    port_of_interest: Option<u16>,
+    events: Events,
+    /// How long a step may take.
+    pub patience: Duration,
+    /// How many events have been printed as calls, and as segments.
+    printed: (usize, usize),
+}
+
+/// How far a program is to go.
+pub enum Goal<'a> {
+    Mark(&'a Mark),
+    End,
+}
+
+impl<'a> Stage<'a> {
+    /// Nobody runs yet.
+    pub fn new(
+        mut session: Session<'a>,
+        scene: &'a Scene,
+        parts: Vec<Part>,
+        play: &Play,
+        events: Events,
+    ) -> Result<Self, Problem> {
+        session.be_directed();
+        Ok(Self {
+            session,
+            known: Known::default(),
+            scene,
+            parts,
+            tables: Tables::open().map_err(Problem::while_doing("ask for sockets (NETLINK_SOCK_DIAG)"))?,
+            port: play.port,
+            port_of_interest: (!play.rung.has_own_network()).then_some(play.port),
+            events,
+            patience: PATIENCE,
+            printed: (0, 0),
+        })
+    }
+
+    /// The roles, in the order of the scene.
+    pub fn roles(&self) -> Vec<String> {
+        self.scene.programs.iter().map(|program| program.role.clone()).collect()
+    }
+
+    /// Goes on for a moment: what happened is taken in.
+    pub fn turn(&mut self) -> Result<(), Break> {
+        if let Some(signal) = self.session.signal()? {
+            return Err(Break::Interrupted(signal));
+        }
+        self.session.turn()?;
+        for alert in std::mem::take(&mut self.session.alerts) {
+            self.known.learn(&alert);
+        }
+        Ok(())
+    }
+
+    fn has_begun(&self, role: &str) -> bool {
+        self.session.players.iter().any(|player| player.role == role)
+    }
+
+    /// Starts a program of the scene.
+    fn start(&mut self, role: &str, gate: Gate) -> Result<(), Break> {
+        let Some(part) = self.parts.iter().find(|part| part.role == role) else {
+            return Err(Break::Failed(format!("nobody has made {role} so far")));
+        };
+        let part = Part { gate, ..part.clone() };
+        Ok(self.session.start(&part)?)
+    }
+
+    /// Lets somebody go as far as this, from wherever they are.
+    fn let_go(&mut self, role: &str, gate: &Gate) -> Result<(), Break> {
+        if let Some(end) = self.known.ends.get(role) {
+            return Err(Break::Failed(format!("{role} {}", how_it_ended(*end))));
+        }
+        let is_program = self.scene.programs.iter().any(|program| program.role == role);
+        if is_program && !self.has_begun(role) {
+            return self.start(role, gate.clone());
+        }
+        // A child or a thread may be about to be made by somebody who runs freely.
+        let begun = Instant::now();
+        loop {
+            let asking = Problem::while_doing("lead a program (ptrace)");
+            self.known.goes_on(role);
+            if self.session.observation.let_go(role, gate.clone()).map_err(asking)? > 0 {
+                return Ok(());
+            }
+            // It was there a moment ago: the news of its end is under way.
+            if let Some(end) = self.known.ends.get(role) {
+                return Err(Break::Failed(format!("{role} {}", how_it_ended(*end))));
+            }
+            if begun.elapsed() >= self.patience {
+                return Err(Break::Failed(format!("there is no {role}; there {}", self.who_is_there())));
+            }
+            self.turn()?;
+        }
+    }
+
+    fn who_is_there(&self) -> String {
+        let roles: Vec<&str> = self.known.threads.keys().map(String::as_str).collect();
+        match roles[..] {
+            [] => "is nobody".into(),
+            [one] => format!("is {one}"),
+            _ => format!("are {}", roles.join(", ")),
+        }
+    }
+
+    /// Lets a program run until it is somewhere, and holds it there; or until it has ended.
+    pub fn lead(&mut self, role: &str, goal: &Goal) -> Result<(), Break> {
+        self.known.held.clear();
+        let gate = match goal {
+            Goal::Mark(mark) => Gate::Until((*mark).clone()),
+            Goal::End => Gate::Open,
+        };
+        if let Err(stop) = self.let_go(role, &gate) {
+            let has_ended = self.known.ends.contains_key(role);
+            return if has_ended && matches!(goal, Goal::End) { Ok(()) } else { Err(stop) };
+        }
+        let begun = Instant::now();
+        loop {
+            let is_there = self.known.held.iter().any(|(its, held)| its == role && *held != Held::AtItsBeginning);
+            if is_there {
+                return Ok(());
+            }
+            if let Some(end) = self.known.ends.get(role) {
+                return match goal {
+                    Goal::End => Ok(()),
+                    Goal::Mark(_) => Err(Break::Failed(format!(
+                        "{role} {} before it got there{}",
+                        how_it_ended(*end),
+                        self.last_words(role)
+                    ))),
+                };
+            }
+            if begun.elapsed() >= self.patience {
+                return Err(Break::Failed(format!(
+                    "{role} did not get there within {} s: {}",
+                    self.patience.as_secs(),
+                    self.whereabouts(role)?
+                )));
+            }
+            self.turn()?;
+        }
+    }
+
+    /// Lets a program run, and everybody whom it has made.
+    pub fn run_freely(&mut self, role: &str) -> Result<(), Break> {
+        self.let_go(role, &Gate::Open)
+    }
+
+    /// Lets everybody run: nobody who is held would see that it is over.
+    pub fn open_all_gates(&mut self) {
+        for role in self.roles() {
+            // Who cannot be let go is ended all the same.
+            let _ = self.session.observation.let_go(&role, Gate::Open);
+        }
+    }
+
+    fn last_words(&self, role: &str) -> String {
+        let player = self.session.players.iter().find(|player| player.role == role);
+        let words: Vec<String> = player.into_iter().flat_map(|player| player.last_words().map(harmless)).collect();
+        if words.is_empty() { String::new() } else { format!("; its last words:\n    {}", words.join("\n    ")) }
+    }
+
+    /// Where somebody is who did not get where they should, and who of the family is held.
+    fn whereabouts(&mut self, role: &str) -> Result<String, Break> {
+        self.picture()?;
+        let Some(thread) = self.known.threads.get(role) else { return Ok(format!("there is no {role}")) };
+        let where_it_is = match (&thread.inside, thread.last_calls.back()) {
+            (Some(call), _) => format!("it is in {}", notation::call(call)),
+            (None, Some(call)) => format!("the last that it has done was {}", notation::call(call)),
+            (None, None) => "it has made no call of interest".into(),
+        };
+        let mut text = show::Names::new(&self.known).in_place_of_ports(&where_it_is);
+        let program = role.split('/').next().unwrap_or(role);
+        let family =
+            self.known.threads.iter().filter(|(its, thread)| {
+                thread.is_held && its.as_str() != role && its.split('/').next() == Some(program)
+            });
+        for (its, _) in family {
+            text.push_str(&format!("; {its} is held meanwhile"));
+        }
+        Ok(text)
+    }
+
+    /// Types a text for a program.
+    pub fn type_for(&mut self, role: &str, bytes: &[u8]) -> Result<(), Break> {
+        self.player(role)?.type_too(bytes);
+        self.turn()
+    }
+
+    /// Its standard input ends.
+    pub fn close_input(&mut self, role: &str) -> Result<(), Break> {
+        self.player(role)?.end_input();
+        self.turn()
+    }
+
+    fn player(&mut self, role: &str) -> Result<&mut crate::workshop::watch::player::Player, Break> {
+        let found = self.session.players.iter_mut().find(|player| player.role == role);
+        found.ok_or_else(|| Break::Failed(format!("{role} has not begun, and reads nothing")))
+    }
+
+    /// Sends a signal to a process.
+    pub fn signal(&mut self, role: &str, number: i32) -> Result<(), Break> {
+        let signal = Signal::try_from(number).map_err(|_| Break::Failed(format!("there is no signal {number}")))?;
+        let sending = Problem::while_doing("send a signal (kill)");
+        let count = self.session.observation.signal(signal, &Recipients::Only(role.into())).map_err(sending)?;
+        if count == 0 {
+            return Err(Break::Failed(format!("{role} is not there, and gets no {}", describe::signal(number))));
+        }
+        self.turn()
+    }
+
+    /// The sockets as they are now.
+    pub fn picture(&mut self) -> Result<Picture, Break> {
+        let asking = Problem::while_doing("ask for sockets (NETLINK_SOCK_DIAG)");
+        Ok(Picture::take(&mut self.tables, self.port_of_interest, &mut self.known).map_err(asking)?)
+    }
+
+    /// Waits until nothing changes any more: everybody is held or asleep, and the sockets stay as they are.
+    pub fn settle(&mut self) -> Result<Picture, Break> {
+        let begun = Instant::now();
+        let mut picture = self.picture()?;
+        let mut still_since = Instant::now();
+        while still_since.elapsed() < STILL && begun.elapsed() < RESTLESS {
+            let before = self.events_known();
+            self.turn()?;
+            let now = self.picture()?;
+            if now.outline() != picture.outline() || before != self.events_known() || self.somebody_runs() {
+                still_since = Instant::now();
+            }
+            picture = now;
+        }
+        Ok(picture)
+    }
+
+    /// How many calls have been seen: while that grows, somebody is at work.
+    fn events_known(&self) -> i64 {
+        let counts = self.known.threads.values().flat_map(|thread| thread.outcomes.values().map(|(_, count)| *count));
+        counts.sum()
+    }
+
+    /// Whether a thread wants to run, or waits for a disk: what it does next will change something, perhaps.
+    fn somebody_runs(&self) -> bool {
+        self.known.processes().any(|(_, pid)| {
+            let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+            tasks.into_iter().any(|task| {
+                let id = task.file_name().to_str().and_then(|name| name.parse().ok());
+                id.and_then(|id| process::state_of(pid, id)).is_some_and(|state| matches!(state, 'R' | 'D'))
+            })
+        })
+    }
+
+    /// What the kernel answers to a question, as soon as nothing changes any more.
+    pub fn ask(&mut self, asked: &Asked) -> Result<Value, Break> {
+        let picture = self.settle()?;
+        self.catch_up(asked)?;
+        Ok(self.measured(asked, &picture))
+    }
+
+    /// Waits until it is so. `Err` in the answer: what was found instead.
+    pub fn wait_for(&mut self, asked: &Asked, wanted: &Value) -> Result<Result<(), Value>, Break> {
+        let begun = Instant::now();
+        loop {
+            let picture = self.picture()?;
+            self.catch_up(asked)?;
+            let found = self.measured(asked, &picture);
+            if wanted.admits(&found) {
+                return Ok(Ok(()));
+            }
+            if begun.elapsed() >= self.patience {
+                return Ok(Err(found));
+            }
+            self.turn()?;
+        }
+    }
+
+    /// Whether it is so when nothing changes any more, or within the limit.
+    pub fn expect(&mut self, asked: &Asked, wanted: &Value) -> Result<Result<(), Value>, Break> {
+        let found = self.ask(asked)?;
+        if wanted.admits(&found) { Ok(Ok(())) } else { self.wait_for(asked, wanted) }
+    }
+
+    /// What was expected, and what was seen instead.
+    pub fn not_met(&self, asked: &Asked, wanted: &Value, found: &Value) -> Break {
+        let found = harmless(found.to_string().as_bytes());
+        let seconds = self.patience.as_secs();
+        let mut text = format!("expected {asked} {wanted} within {seconds} s; seen instead: {found}");
+        if self.known.threads.get(&asked.role).is_some_and(|thread| thread.is_held) {
+            text.push_str(&format!(" (it is held, and does nothing until the scene lets it: {} freely)", asked.role));
+        }
+        Break::Failed(text)
+    }
+
+    fn measured(&self, asked: &Asked, picture: &Picture) -> Value {
+        measure(asked, picture, &self.known, &Told { events: &self.events.borrow() })
+    }
+
+    /// Segments and lines are told in order, a little later than they happen.
+    fn catch_up(&mut self, asked: &Asked) -> Result<(), Break> {
+        use crate::scene::Quantity::{Lines, Sent};
+        if matches!(asked.quantity, Sent(_) | Lines(_)) { self.hear_all() } else { Ok(()) }
+    }
+
+    /// Waits until everything that has happened is told.
+    fn hear_all(&mut self) -> Result<(), Break> {
+        let now = self.session.observation.now();
+        let begun = Instant::now();
+        while self.session.observation.told_until() < now && begun.elapsed() < RESTLESS {
+            self.turn()?;
+        }
+        Ok(())
+    }
+
+    /// What is to be printed.
+    pub fn shown(&mut self, what: Shown) -> Result<Vec<String>, Break> {
+        let picture = self.settle()?;
+        let roles = self.roles();
+        match what {
+            Shown::States => Ok(show::states(&picture, &self.known, &roles)),
+            Shown::Processes => Ok(show::processes(&self.known)),
+            Shown::Calls | Shown::Segments => {
+                self.hear_all()?;
+                let events = self.events.borrow();
+                let names = show::Names::new(&self.known);
+                if what == Shown::Calls {
+                    let from = std::mem::replace(&mut self.printed.0, events.len());
+                    return Ok(show::calls(&events[from..], &names, &roles));
+                }
+                let from = std::mem::replace(&mut self.printed.1, events.len());
+                Ok(show::segments(&events[from..], &self.known))
+            }
+            // Drawn by the page itself: see `events`.
+            Shown::Ladder => {
+                self.hear_all()?;
+                Ok(Vec::new())
+            }
+        }
+    }
+
+    /// Everything that has happened so far, in order.
+    pub fn events(&self) -> Vec<Event> {
+        self.events.borrow().clone()
+    }
+
+    /// Keeps a line of the scene with the events, so that a recording can show it again.
+    pub fn keep(&mut self, text: String) {
+        let at = self.session.observation.now();
+        self.session.observation.add(Event { at, who: Who::Socklab, what: What::Note(text) });
+    }
+}
+
+/// A scene's programs as they are started: those of the labs are built where need be.
+pub fn parts(scene: &Scene, here: &str, scratch: &Scratch) -> Result<Vec<Part>, Problem> {
+    let mut parts = Vec::new();
+    for program in &scene.programs {
+        let mut command = words::split(&scratch.named_in(&program.command.replace("{here}", here)))?;
+        if command[0] == "python3" {
+            command[0] = python();
+        }
+        let of_lab = command[0].to_str().and_then(lab_of);
+        if let Some((lab, name)) = of_lab {
+            command[0] = build::binary(lab, &name)?.into();
+        }
+        parts.push(Part {
+            role: program.role.clone(),
+            command,
+            typed: Some(Vec::new()),
+            keeps_input: true,
+            ..Part::default()
+        });
+    }
+    Ok(parts)
+}
+
+/// The lab whose program has this name: `lab1-server`.
+fn lab_of(name: &str) -> Option<(&'static labs::Lab, String)> {
+    labs::LABS.iter().find(|lab| lab.server() == name || lab.client() == name).map(|lab| (lab, name.to_owned()))
+}
