@@ -1,0 +1,130 @@
+//! `socklab check` for labs 4 to 7, held against servers in another language: what is right passes, and each fault fails the
+//! check that names it and no other. (The labs' own servers are tried in `check.rs`, faults in them by `make check-workshop`.)
+
+#![allow(clippy::unwrap_used, reason = "a failed expectation is what a test is for")]
+
+mod common;
+
+use std::fs;
+use std::path::Path;
+
+use common::socklab;
+use serde_json::Value;
+use testkit::namespace::python_or_skip;
+use testkit::process::Directory;
+
+/// Texts of a server, each there exactly once, and what takes their places.
+type Changes<'a> = &'a [(&'a str, &'a str)];
+
+/// The names of the checks that one of `tests/servers/` does not pass, those apart that were skipped for it; `None` where
+/// there is no Python.
+fn failed(lab: u8, name: &str, changes: Changes) -> Option<Vec<String>> {
+    let python = python_or_skip("a server in Python")?;
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/servers").join(name);
+    let mut source = fs::read_to_string(path).unwrap();
+    for (from, to) in changes {
+        assert_eq!(source.matches(from).count(), 1, "{from:?} in {name}");
+        source = source.replace(from, to);
+    }
+    let directory = Directory::new();
+    let file = directory.path().join(name);
+    fs::write(&file, source).unwrap();
+    let arguments = ["check", "--json", "-", &lab.to_string(), "--", &python, file.to_str().unwrap(), "{port}"];
+    // Each check has a time limit of its own; how many seconds all of them take says nothing.
+    let ended = socklab(&arguments).output().unwrap();
+    let errors = String::from_utf8_lossy(&ended.stderr);
+    let report: Value = serde_json::from_slice(&ended.stdout).unwrap_or_else(|error| panic!("{error}: {errors}"));
+    let checks = report["checks"].as_array().unwrap();
+    checks.iter().filter(|check| check["outcome"] == "failed").for_each(|check| eprintln!("{check:#}"));
+    let is_bad = |check: &&Value| check["outcome"] != "passed" && check["outcome"] != "skipped";
+    Some(checks.iter().filter(is_bad).map(|check| check["name"].as_str().unwrap().to_owned()).collect())
+}
+
+fn passes(lab: u8, name: &str) {
+    let failed = failed(lab, name, &[]).unwrap_or_default();
+    assert!(failed.is_empty(), "lab {lab}, {name}: {failed:?}");
+}
+
+fn is_caught(lab: u8, name: &str, check: &str, changes: Changes) {
+    if let Some(failed) = failed(lab, name, changes) {
+        assert_eq!(failed, [check], "lab {lab}, {name}");
+    }
+}
+
+#[test]
+fn a_server_of_messages_in_another_language_passes() {
+    passes(4, "messages.py");
+}
+
+#[test]
+fn a_server_with_one_thread_in_another_language_passes() {
+    passes(5, "ready.py");
+    passes(6, "ready.py");
+}
+
+#[test]
+fn a_chat_in_another_language_passes() {
+    passes(7, "chat.py");
+}
+
+#[test]
+fn each_fault_of_a_server_of_messages_fails_the_check_that_names_it() {
+    let caught = |check: &str, changes: Changes| is_caught(4, "messages.py", check, changes);
+    caught("cut-anywhere", &[("kept += data", "kept = data")]);
+    caught("bad-request", &[("raise Refusal(\"BAD_JSON\")\n        if not", "raise OSError\n        if not")]);
+    caught("concurrent", &[("daemon=True).start()", "daemon=True).run()")]);
+    caught(
+        "no-leak",
+        &[
+            ("    with client:\n", "    keep.append(client)\n    if client:\n"),
+            ("LONGEST = 64 * 1024\n", "LONGEST = 64 * 1024\nkeep = []\n"),
+            ("except OSError:\n            pass", "except OSError:\n            pass\n        client.shutdown(2)"),
+        ],
+    );
+}
+
+#[test]
+fn each_fault_of_a_server_with_one_thread_fails_the_check_that_names_it() {
+    let caught = |lab: u8, check: &str, changes: Changes| is_caught(lab, "ready.py", check, changes);
+    caught(
+        5,
+        "all-bytes",
+        &[(
+            "unsent[client] = unsent[client][client.send(unsent[client]) :]",
+            "client.send(unsent[client])\n        unsent[client] = b\"\"",
+        )],
+    );
+    caught(5, "slow-reader", &[("client.setblocking(False)\n            unsent", "unsent")]);
+    caught(
+        5,
+        "idle",
+        &[(
+            "selector.register(client, selectors.EVENT_READ)",
+            "selector.register(client, selectors.EVENT_READ | selectors.EVENT_WRITE)",
+        )],
+    );
+    caught(
+        6,
+        "emfile",
+        &[("        selector.unregister(listener)\n", ""), ("rests_until = time.monotonic() + 0.3", "pass")],
+    );
+}
+
+#[test]
+fn each_fault_of_a_chat_fails_the_check_that_names_it() {
+    let caught = |check: &str, changes: Changes| is_caught(7, "chat.py", check, changes);
+    caught("name-taken", &[("        if name in members:\n            raise Refusal(\"NAME_TAKEN\")\n", "")]);
+    caught("history", &[("history[-count:]", "history[:count]")]);
+    caught(
+        "broadcast",
+        &[
+            ("if other is not self]:", "]:"),
+            (
+                "client.tell_others({\"type\": \"JOINED\", \"data\": name})",
+                "[other.tell({\"type\": \"JOINED\", \"data\": name}) for other in members.values() if other is not client]",
+            ),
+        ],
+    );
+    caught("slow-reader", &[("get_write_buffer_size() > QUEUE", "get_write_buffer_size() > 2**40")]);
+    caught("ends-well", &[("signal.SIGTERM", "signal.SIGINT")]);
+}
