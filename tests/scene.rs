@@ -510,11 +510,13 @@ fn step_by_step_the_states_are_shown_before_each_line_and_space_goes_on() {
     let command = format!("{} scene --step {}", env!("CARGO_BIN_EXE_socklab"), scene.file().display());
     terminal.run(&command, LIMIT).unwrap();
     terminal.expect("next, line 5: server  until listen returns", LIMIT).unwrap();
-    terminal.type_line(" ").unwrap();
+    // The return key is a key, too.
+    terminal.type_line("").unwrap();
     terminal.expect("server  LISTEN  accept queue 0/128", LIMIT).unwrap();
     terminal.expect("next, line 10: client  until connect returns", LIMIT).unwrap();
     terminal.type_line(" ").unwrap();
     terminal.expect("no process: not accepted yet", LIMIT).unwrap();
+    terminal.expect("next, line 12: expect  server queue 1", LIMIT).unwrap();
     terminal.type_line("q").unwrap();
     assert_eq!(terminal.await_end(LIMIT), Ok(2));
 }

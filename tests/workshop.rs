@@ -48,6 +48,7 @@ fn a_bare_make_has_one_line_for_every_target_of_every_lab() {
     let expected = [
         "help",
         "states",
+        "scene",
         "learn",
         "progress",
         "list",

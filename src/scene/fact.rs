@@ -26,6 +26,8 @@ pub enum Quantity {
     ReceiveQueue,
     /// Bytes that were written to its connection and are not acknowledged.
     SendQueue,
+    /// The address of the other end, without the port, as this end has it written down: `127.0.0.1`, `::ffff:127.0.0.1`, `none`.
+    Remote,
     /// Processes whose descriptors stand for its connection.
     Holders,
     /// Sockets of TCP that it holds.
@@ -101,7 +103,7 @@ impl Quantity {
 
     /// Whether its value is a number, and never a word.
     pub fn is_number(&self) -> bool {
-        !matches!(self, Self::State | Self::End | Self::Outcome(_) | Self::Inside)
+        !matches!(self, Self::State | Self::Remote | Self::End | Self::Outcome(_) | Self::Inside)
     }
 
     /// Whether segments have to be captured for it.
@@ -120,6 +122,7 @@ impl fmt::Display for Asked {
         match &self.quantity {
             Quantity::State => f.write_str(&whose),
             Quantity::End => write!(f, "{whose} exit"),
+            Quantity::Remote => write!(f, "{whose} remote"),
             Quantity::Inside => write!(f, "{whose} in"),
             Quantity::Outcome(call) => write!(f, "{whose} {call} returns"),
             Quantity::Count(call) => write!(f, "{whose} {call} count"),

@@ -335,6 +335,7 @@ impl Reader {
         match word.text {
             "exit" => return Ok(Quantity::End),
             "in" => return Ok(Quantity::Inside),
+            "remote" => return Ok(Quantity::Remote),
             "says" => return Ok(Quantity::Lines(quoted(line)?)),
             "sent" => {
                 let word = line.word("what was sent")?;
@@ -344,7 +345,7 @@ impl Reader {
             }
             _ => {}
         }
-        let others = ["exit", "in", "says", "sent", "accept", "connect", "read", "write"];
+        let others = ["exit", "in", "remote", "says", "sent", "accept", "connect", "read", "write"];
         let known = Quantity::NUMBERS.iter().map(|(name, _)| *name).chain(others);
         let (call, _) = words::calls(word.text)
             .ok_or_else(|| line.unknown(word, "thing to be asked about", known.chain(words::names_of_states())))?;

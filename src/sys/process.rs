@@ -5,6 +5,7 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
+use nix::libc;
 use nix::sys::prctl::set_child_subreaper;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
@@ -95,11 +96,36 @@ pub fn descriptors_of(pid: u32) -> Option<Vec<(u32, String)>> {
     Some(numbered_entries(&directory).into_iter().filter_map(named).collect())
 }
 
-/// What a process does with a signal: `SigIgn` and `SigCgt` in `/proc/PID/status` (proc(5)).
+/// The memory of a process that is its own, its heap and its stacks, in KiB: `RssAnon` in `/proc/PID/status`.
+pub fn memory(pid: u32) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let amount = status.lines().find_map(|line| line.strip_prefix("RssAnon:"))?;
+    amount.trim().strip_suffix("kB")?.trim().parse().ok()
+}
+
+/// From here on a process opens only descriptors with a number below this one (prlimit(2), RLIMIT_NOFILE, the soft limit).
+///
+/// The process must be this user's.
+pub fn limit_descriptors(pid: u32, limit: u64) -> io::Result<()> {
+    let mut limits = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: no new limits are given, and the pointer is to a struct that the kernel fills in.
+    let result = unsafe { libc::prlimit(pid.cast_signed(), libc::RLIMIT_NOFILE, std::ptr::null(), &raw mut limits) };
+    Errno::result(result)?;
+    limits.rlim_cur = limit.min(limits.rlim_max);
+    // SAFETY: the pointer is to a struct that the kernel reads, and the old limits are not asked for.
+    let result =
+        unsafe { libc::prlimit(pid.cast_signed(), libc::RLIMIT_NOFILE, &raw const limits, std::ptr::null_mut()) };
+    Errno::result(result)?;
+    Ok(())
+}
+
+/// What a process does with a signal: `SigIgn`, `SigBlk` and `SigCgt` in `/proc/PID/status` (proc(5)).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Disposition {
     /// The signal has its usual effect.
     Default,
+    /// It is held back, and has an effect when it no longer is.
+    Held,
     /// It is ignored.
     Ignored,
     /// The program has a handler for it.
@@ -116,6 +142,8 @@ pub fn disposition(pid: u32, signal: Signal) -> Option<Disposition> {
     };
     Some(if is_in("SigIgn:") {
         Disposition::Ignored
+    } else if is_in("SigBlk:") {
+        Disposition::Held
     } else if is_in("SigCgt:") {
         Disposition::Handled
     } else {

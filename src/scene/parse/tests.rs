@@ -88,12 +88,17 @@ fn everything_that_can_be_asked_is_written_back_as_it_was_read() {
         "server zombies",
         "client exit",
         "client in",
+        "client's peer remote",
         "client connect returns",
         "server accept count",
         "client sent FIN",
         "client says \"connected to\"",
     ] {
-        let value = if fact == "client" { "LISTEN" } else { "7" };
+        let value = match fact {
+            "client" => "LISTEN",
+            "client's peer remote" => "::ffff:127.0.0.1",
+            _ => "7",
+        };
         let Ok(Action::Wait(asked, _)) = one(&format!("wait {fact} {value}")) else { panic!("{fact}") };
         assert_eq!(asked.to_string(), fact);
     }

@@ -14,7 +14,7 @@ use super::list::Check;
 use super::report::Kind;
 use super::server::{MOST_PROCESSES, MOST_THREADS, Server};
 use super::{Stage, evidence::Serving};
-use crate::event::Socket;
+use crate::event::{End, Socket};
 use crate::lens::owners::Owners;
 use crate::lens::table::{Subject, Tables};
 use crate::sys::process::{self, Member};
@@ -102,6 +102,8 @@ pub struct Case<'a> {
     counted: Instant,
     /// Whose end is no accident.
     ended_by_us: Vec<u32>,
+    /// Whether the server has made other processes.
+    is_parent: bool,
     lost_control: bool,
 }
 
@@ -121,6 +123,7 @@ impl<'a> Case<'a> {
             deadline: now + check.limit,
             counted: now,
             ended_by_us: Vec::new(),
+            is_parent: false,
             lost_control: false,
         })
     }
@@ -137,6 +140,16 @@ impl<'a> Case<'a> {
         }
     }
 
+    /// The lab whose promises are meant.
+    pub fn lab(&self) -> u8 {
+        self.stage.lab.number
+    }
+
+    /// How the server's first process has ended, if it has.
+    pub fn exit(&self) -> Option<End> {
+        self.server.as_ref().and_then(|server| server.ended)
+    }
+
     /// The port on which the server listens.
     pub fn port(&self) -> u16 {
         self.port
@@ -150,6 +163,11 @@ impl<'a> Case<'a> {
     /// The process that listens: where several do, the one from which the others descend.
     pub fn main(&self) -> u32 {
         self.main
+    }
+
+    /// Whether that process has made others, though they may have ended by now.
+    pub fn is_parent(&self) -> bool {
+        self.is_parent
     }
 
     /// Notes that a step was passed.
@@ -184,7 +202,7 @@ impl<'a> Case<'a> {
         let is_followed = self.check.is_followed && self.stage.place.follow.is_ok();
         self.server = Some(Server::start(words, self.port, is_followed)?);
         self.ended_by_us.clear();
-        self.main = 0;
+        (self.main, self.is_parent) = (0, false);
         self.deadline = Instant::now() + patience.max(self.check.limit) + ELSEWHERE;
         let begun = Instant::now();
         let mut elsewhere: Option<Instant> = None;
@@ -243,7 +261,7 @@ impl<'a> Case<'a> {
                 failure
             }
             (_, true, Some(end)) => {
-                let kind = if end == crate::event::End::Exited(0) { Kind::NeverListened } else { Kind::Crashed };
+                let kind = if end == End::Exited(0) { Kind::NeverListened } else { Kind::Crashed };
                 let mut failure = self.fail(
                     kind,
                     expected,
@@ -287,6 +305,7 @@ impl<'a> Case<'a> {
         let family = self.family();
         let processes = family.iter().filter(|member| !member.is_zombie()).count();
         let threads: u32 = family.iter().map(|member| member.threads).sum();
+        self.is_parent |= family.iter().any(|member| member.parent == self.main);
         if processes <= MOST_PROCESSES && threads <= MOST_THREADS {
             return Ok(());
         }
@@ -418,8 +437,7 @@ impl<'a> Case<'a> {
     /// has, is the reason, whatever was expected.
     pub fn fail(&mut self, kind: Kind, expected: impl Into<String>, seen: impl Into<String>) -> Box<Failure> {
         let (expected, mut seen) = (expected.into(), seen.into());
-        // What it did last is on its way to us.
-        let _ = self.turn(QUICK);
+        self.let_end();
         let crash = if kind == Kind::NeverListened { None } else { self.crash() };
         if let Some(crash) = &crash {
             seen.push_str("; ");
@@ -435,6 +453,19 @@ impl<'a> Case<'a> {
             sockets: evidence::lines(&sockets, self.port, SOCKETS),
             last_words: if crash.is_some() { self.last_words() } else { Vec::new() },
         })
+    }
+
+    /// What it did last is on its way to us; and a server whose listening socket is gone is perhaps about to end.
+    fn let_end(&mut self) {
+        let begun = Instant::now();
+        let _ = self.turn(QUICK);
+        while self.main != 0
+            && begun.elapsed() < SOON
+            && self.listener().is_ok_and(|listener| listener.is_none())
+            && process::member(self.main).is_some_and(|member| !member.is_zombie())
+            && self.turn(SLOW).is_ok()
+        {}
+        let _ = self.turn(QUICK);
     }
 
     /// That the server has ended though nobody asked it to, or a process of it.

@@ -145,15 +145,14 @@ pub fn why_not_served(socket: Option<&Socket>, main: u32) -> String {
 }
 
 /// Why no FIN came, though the client has sent its own.
-pub fn why_no_fin(socket: Option<&Socket>, main: u32, family: &[Member]) -> String {
+pub fn why_no_fin(socket: Option<&Socket>, main: u32, is_parent: bool) -> String {
     let Some(socket) = socket else { return "the server's end of the connection is not there any more".into() };
     if socket.waits_for_accept() {
         return "the connection waits in the accept queue: the server has not called accept() again".into();
     }
     let in_main = socket.owners.iter().find(|owner| owner.pid == main);
-    let has_children = family.iter().any(|member| member.parent == main);
     match (in_main, socket.owners.first()) {
-        (Some(owner), _) if has_children || socket.owners.len() > 1 => format!(
+        (Some(owner), _) if is_parent || socket.owners.len() > 1 => format!(
             "fd {} is still open in the parent (pid {main}), so the kernel keeps the connection half-open",
             owner.fd
         ),
@@ -228,6 +227,17 @@ impl Fds {
         let (pid, open) = self.by_pid.iter().max_by_key(|(_, open)| open.len())?;
         let sockets = open.iter().filter(|(_, name)| name.starts_with("socket:")).count();
         Some(format!("pid {pid} has {} open, {sockets} of them sockets", open.len()))
+    }
+
+    /// The highest number that a process has.
+    pub fn highest(&self, pid: u32) -> u32 {
+        self.by_pid.get(&pid).and_then(|open| open.iter().map(|(fd, _)| *fd).max()).unwrap_or(0)
+    }
+
+    /// How many numbers below a limit a process has not.
+    pub fn free_below(&self, pid: u32, limit: u32) -> u32 {
+        let taken = self.by_pid.get(&pid).map_or(0, |open| open.iter().filter(|(fd, _)| *fd < limit).count());
+        limit.saturating_sub(u32::try_from(taken).unwrap_or(u32::MAX))
     }
 }
 
@@ -305,16 +315,15 @@ mod tests {
     #[test]
     fn why_no_fin_came_names_the_process_that_still_has_the_connection() {
         let ends = ("127.0.0.1:7003", "127.0.0.1:51234");
-        let family = [member(812, 1), member(815, 812)];
         let kept = socket(State::CloseWait, ends.0, ends.1, &[(812, 4)]);
         assert_eq!(
-            why_no_fin(Some(&kept), 812, &family),
+            why_no_fin(Some(&kept), 812, true),
             "fd 4 is still open in the parent (pid 812), so the kernel keeps the connection half-open"
         );
-        let alone = why_no_fin(Some(&kept), 812, &family[..1]);
+        let alone = why_no_fin(Some(&kept), 812, false);
         assert!(alone.starts_with("fd 4 is still open in pid 812: the server has not closed it"), "{alone}");
         let queued = socket(State::CloseWait, ends.0, ends.1, &[]);
-        assert!(why_no_fin(Some(&queued), 812, &family).contains("accept queue"));
+        assert!(why_no_fin(Some(&queued), 812, true).contains("accept queue"));
     }
 
     #[test]

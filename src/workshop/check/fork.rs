@@ -86,14 +86,18 @@ pub fn lets_go(case: &mut Case) -> Step {
     case.start()?;
     let mut first = case.connect("connect")?;
     case.echo(&mut first, b"hello\n", "echo")?;
-    // Another one is there: its child was made while the first connection was open, and may have it, too.
-    let second = case.connect("another client connects")?;
+    // Another one is there: its child was made while the first connection was open, and may have that, too.
+    let mut second = case.connect("another client connects")?;
     case.until(Duration::from_millis(300), |case| {
         Ok(case.servers_end(&second)?.filter(|socket| !socket.waits_for_accept()).map(drop))
     })?;
     first.shutdown_write();
     case.done("client shutdown(WR)");
-    case.expect_fin(&mut first, SOON, "FIN")
+    case.expect_fin(&mut first, SOON, "FIN")?;
+    // A parent that lets go of a connection when the next one comes still has the last one.
+    second.shutdown_write();
+    case.done("the other shutdown(WR)");
+    case.expect_fin(&mut second, SOON, "FIN")
 }
 
 pub fn reaps(case: &mut Case) -> Step {
@@ -145,7 +149,6 @@ pub fn ends_all(case: &mut Case) -> Step {
     let mut client = case.connect("connect")?;
     case.echo(&mut client, b"hello\n", "echo")?;
     let main = case.main();
-    let disposition = process::disposition(main, Signal::SIGTERM);
     case.signal(main, Signal::SIGTERM);
     case.done("SIGTERM to the server");
     if case.until(END, |case| Ok(case.is_gone().then_some(())))?.is_some() {
@@ -153,10 +156,12 @@ pub fn ends_all(case: &mut Case) -> Step {
     }
     let left: Vec<Member> = case.family().into_iter().filter(|member| !member.is_zombie()).collect();
     let seen = format!("{} of them still run: pid {:?}", left.len(), pids_of(&left));
+    let disposition = process::disposition(main, Signal::SIGTERM);
     let main_runs = left.iter().any(|member| member.pid == main);
     let failure = case.fail(Kind::WrongState, "every process to have ended within 2 s", seen);
     Err(failure.because(match (main_runs, disposition) {
         (true, Some(Disposition::Ignored)) => format!("pid {main} ignores SIGTERM (SigIgn in /proc/{main}/status)"),
+        (true, Some(Disposition::Held)) => format!("pid {main} holds SIGTERM back (SigBlk in /proc/{main}/status)"),
         (true, _) => format!("pid {main} has a handler for SIGTERM, and goes on"),
         (false, _) => {
             format!("the parent (pid {main}) has ended, and has sent its children no signal: {}", evidence::ORPHANS)

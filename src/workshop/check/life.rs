@@ -9,12 +9,15 @@ use nix::sys::time::{TimeVal, TimeValLike};
 
 use super::case::{Case, Failure, SOON, Step, Stopped};
 use super::evidence;
+use super::pour::{Pour, counted};
 use super::report::Kind;
 use crate::event::State;
 use crate::sys::descriptor;
 
 /// How many clients come and go.
 const CLIENTS: usize = 20;
+/// The most that is sent to a server that does not wait for its client to read.
+const MOST: usize = 16 * 1024 * 1024;
 
 pub fn reset(case: &mut Case) -> Step {
     case.start()?;
@@ -28,14 +31,9 @@ pub fn reset(case: &mut Case) -> Step {
 
     // And one that resets while the server is writing to it.
     let mut deaf = case.connect("a client connects that reads nothing")?;
-    let much = vec![b'x'; 64 * 1024];
-    let mut written = 0;
     // Until the server cannot write any more, and so does not read any more, or for a while.
-    case.until(SOON, |_| {
-        let now = deaf.write(&much).unwrap_or(0);
-        written += now;
-        Ok((now == 0 && written > 0).then_some(()))
-    })?;
+    let mut pour = Pour::of(case.something_long());
+    case.pour(&mut deaf, &mut pour, MOST)?;
     deaf.reset();
     case.done("it resets while the server writes");
     let mut last = case.connect("the next one connects")?;
@@ -84,11 +82,21 @@ fn come_and_go(case: &mut Case, count: usize, step: &str) -> Step {
     Ok(())
 }
 
+/// A monitor does this, and whoever scans ports.
+fn look_in(case: &mut Case, count: usize, step: &str) -> Step {
+    for _ in 0..count {
+        case.quietly(|case| case.connect("a client connects"))?.close();
+    }
+    case.done(step);
+    Ok(())
+}
+
 pub fn no_leak(case: &mut Case) -> Step {
     case.start()?;
     come_and_go(case, 2, "2 clients come and go")?;
     let before = at_rest(case)?;
     come_and_go(case, CLIENTS, "20 clients come and go")?;
+    look_in(case, CLIENTS, "20 more come, say nothing, and go")?;
     // What is made once, and late, is no leak; what is made for each client is.
     let leaks = |now: Belongings| {
         let more = |now: usize, before: usize| now >= before + CLIENTS / 2;
@@ -170,6 +178,26 @@ pub fn interrupted(case: &mut Case) -> Step {
     second.close();
     let mut last = case.connect("the next one connects")?;
     case.echo(&mut last, b"hello\n", "echo")
+}
+
+/// A write() that sleeps is woken by a signal, any signal, and says then how much it has taken. The rest is not yet written.
+pub fn short_write(case: &mut Case) -> Step {
+    case.start()?;
+    for round in 1..=3 {
+        let mut client = case.connect("a client connects")?;
+        // Another length each time: where the buffers end within what is written is up to the kernel.
+        case.echo(&mut client, &vec![b'x'; 7777 * round], "echo")?;
+        let mut pour = Pour::of(counted(MOST));
+        case.pour(&mut client, &mut pour, MOST)?;
+        case.done(format!("it writes and does not read: after {} bytes it has to wait", pour.written));
+        let pids: BTreeSet<u32> = case.family().iter().map(|member| member.pid).collect();
+        stop_and_continue(case, &pids, "write() is interrupted")?;
+        client.shutdown_write();
+        let sent = pour.written;
+        case.collect(&mut client, &mut pour, sent, "it reads: all that it sent comes back")?;
+        case.expect_fin(&mut client, SOON, "FIN")?;
+    }
+    Ok(())
 }
 
 fn give_time_limit_to_listener(case: &mut Case) -> Step {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::case::{Case, Step};
-use super::{echo, exercises, fork, life};
+use super::{chat, chat_more, echo, exercises, fork, life, messages, ready};
 use crate::view::paint::{Page, STRONG, in_style};
 use crate::workshop::Problem;
 use crate::workshop::labs::Lab;
@@ -35,6 +35,7 @@ pub struct Check {
 
 const SS: &str = "ss -tanp 'sport = :{port}'";
 const PS: &str = "ps -eo pid,ppid,stat,args --forest";
+const THREADS: &str = "ps -L -o pid,lwp,stat,comm -p PID";
 const FDS: &str = "ls -l /proc/PID/fd";
 
 /// A check that most are like; the rest is said with `..USUAL`.
@@ -42,7 +43,7 @@ const USUAL: Check = Check {
     name: "",
     title: "",
     labs: &[],
-    needs: &["echo"],
+    needs: &["echo", "answers"],
     limit: Duration::from_secs(20),
     is_extra: false,
     is_followed: true,
@@ -51,9 +52,12 @@ const USUAL: Check = Check {
     run: |_| Ok(()),
 };
 
-const ALL: &[u8] = &[1, 2, 3];
-const ECHOES: &[u8] = &[1, 2, 3];
+const ALL: &[u8] = &[1, 2, 3, 4, 5, 6, 7];
+const ECHOES: &[u8] = &[1, 2, 3, 5, 6];
 const ONE_AT_A_TIME: &[u8] = &[1, 2];
+const POLLS: &[u8] = &[5, 6];
+const LINES: &[u8] = &[4, 7];
+const CHAT: &[u8] = &[7];
 
 /// Every check, in the order in which they are run.
 pub const CHECKS: &[Check] = &[
@@ -74,9 +78,17 @@ pub const CHECKS: &[Check] = &[
         ..USUAL
     },
     Check {
+        name: "answers",
+        title: "each request has its answer, with its data and its id",
+        labs: LINES,
+        needs: &["listens"],
+        run: messages::answers,
+        ..USUAL
+    },
+    Check {
         name: "half-close",
         title: "after the client's FIN it sends the rest, then its own FIN",
-        labs: ONE_AT_A_TIME,
+        labs: &[1, 2, 5, 6],
         run: echo::half_close,
         ..USUAL
     },
@@ -98,7 +110,7 @@ pub const CHECKS: &[Check] = &[
     Check {
         name: "concurrent",
         title: "a client that is silent keeps no other waiting",
-        labs: &[3],
+        labs: &[3, 4, 5, 6],
         run: fork::concurrent,
         ..USUAL
     },
@@ -131,18 +143,173 @@ pub const CHECKS: &[Check] = &[
         ..USUAL
     },
     Check {
+        name: "thread-each",
+        title: "each client is served by a thread of its own",
+        labs: &[4],
+        needs: &["concurrent"],
+        look: THREADS,
+        run: messages::thread_each,
+        ..USUAL
+    },
+    Check {
+        name: "cut-anywhere",
+        title: "a request may come in pieces, however it was cut",
+        labs: LINES,
+        run: messages::cut_anywhere,
+        ..USUAL
+    },
+    Check {
+        name: "many-in-one",
+        title: "requests that come together are all answered",
+        labs: &[4],
+        run: messages::many_in_one,
+        ..USUAL
+    },
+    Check {
+        name: "bad-request",
+        title: "what is no request is answered, and the connection goes on",
+        labs: LINES,
+        run: messages::bad_request,
+        ..USUAL
+    },
+    Check {
+        name: "too-long",
+        title: "a request without an end is not kept without a bound",
+        labs: &[4],
+        needs: &["cut-anywhere"],
+        run: messages::too_long,
+        ..USUAL
+    },
+    Check {
+        name: "half-frame",
+        title: "half a request at the end of a connection is not answered",
+        labs: &[4],
+        needs: &["cut-anywhere"],
+        run: messages::half_frame,
+        ..USUAL
+    },
+    Check {
+        name: "one-thread",
+        title: "one process with one thread serves all clients",
+        labs: POLLS,
+        needs: &["concurrent"],
+        look: THREADS,
+        run: ready::one_thread,
+        ..USUAL
+    },
+    Check {
+        name: "all-bytes",
+        title: "a client that reads late gets every byte, in order",
+        labs: POLLS,
+        is_followed: false,
+        run: ready::all_bytes,
+        ..USUAL
+    },
+    Check {
+        name: "idle",
+        title: "with clients that say nothing, it sleeps",
+        labs: &[5, 6, 7],
+        is_followed: false,
+        look: "ps -o stat,time,args -p PID",
+        run: ready::idle,
+        ..USUAL
+    },
+    Check {
+        name: "many",
+        title: "300 clients at once are all served",
+        labs: &[6],
+        needs: &["concurrent"],
+        is_followed: false,
+        run: ready::many,
+        ..USUAL
+    },
+    Check {
+        name: "back-pressure",
+        title: "who writes and does not read has to wait",
+        labs: &[6],
+        is_followed: false,
+        run: ready::back_pressure,
+        ..USUAL
+    },
+    Check {
+        name: "emfile",
+        title: "with no descriptor left it rests, and goes on afterwards",
+        labs: &[6],
+        needs: &["idle"],
+        is_followed: false,
+        look: FDS,
+        run: ready::emfile,
+        ..USUAL
+    },
+    Check {
+        name: "join",
+        title: "who registers has a name, and the others are told",
+        labs: CHAT,
+        run: chat::join,
+        ..USUAL
+    },
+    Check {
+        name: "name-taken",
+        title: "a name that somebody has is nobody else's",
+        labs: CHAT,
+        needs: &["join"],
+        run: chat::name_taken,
+        ..USUAL
+    },
+    Check {
+        name: "name-free",
+        title: "a name is free again, however its connection has ended",
+        labs: CHAT,
+        needs: &["join"],
+        run: chat::name_free,
+        ..USUAL
+    },
+    Check {
+        name: "broadcast",
+        title: "what one says is heard by the others, and by nobody else",
+        labs: CHAT,
+        needs: &["join"],
+        run: chat::broadcast,
+        ..USUAL
+    },
+    Check {
+        name: "order",
+        title: "all hear the same in the same order",
+        labs: CHAT,
+        needs: &["broadcast"],
+        run: chat::order,
+        ..USUAL
+    },
+    Check {
+        name: "history",
+        title: "the most recent messages can be asked for",
+        labs: CHAT,
+        needs: &["broadcast"],
+        run: chat::history,
+        ..USUAL
+    },
+    Check {
+        name: "slow-reader",
+        title: "a client that does not read harms nobody else",
+        labs: &[4, 5, 6, 7],
+        needs: &["concurrent", "broadcast"],
+        is_followed: false,
+        run: |case| if case.lab() == 7 { chat::slow_reader(case) } else { messages::slow_reader(case) },
+        ..USUAL
+    },
+    Check {
         name: "reset",
         title: "a client that resets its connection harms nobody else",
-        labs: ECHOES,
-        needs: &["next-client", "child-killed"],
+        labs: ALL,
+        needs: &["echo", "answers", "next-client", "child-killed"],
         run: life::reset,
         ..USUAL
     },
     Check {
         name: "no-leak",
         title: "what a client has cost is given back when it has gone",
-        labs: ECHOES,
-        needs: &["half-close", "lets-go", "next-client", "reaps"],
+        labs: ALL,
+        needs: &["echo", "answers", "half-close", "lets-go", "next-client", "reaps"],
         is_followed: false,
         look: FDS,
         run: life::no_leak,
@@ -151,7 +318,7 @@ pub const CHECKS: &[Check] = &[
     Check {
         name: "restart",
         title: "it starts again at once, though old connections are in TIME-WAIT",
-        labs: &[2, 3],
+        labs: &[2, 3, 4, 5, 6, 7],
         run: life::restart,
         ..USUAL
     },
@@ -164,11 +331,27 @@ pub const CHECKS: &[Check] = &[
         ..USUAL
     },
     Check {
+        name: "short-write",
+        title: "a write that a signal cuts short is gone on with",
+        labs: &[2, 3],
+        is_followed: false,
+        run: life::short_write,
+        ..USUAL
+    },
+    Check {
         name: "ends-all",
         title: "SIGTERM ends it, and every process that it has made",
         labs: &[3],
         look: PS,
         run: fork::ends_all,
+        ..USUAL
+    },
+    Check {
+        name: "ends-well",
+        title: "SIGTERM: everybody is told, then the FIN, then the end",
+        labs: CHAT,
+        needs: &["join"],
+        run: chat::ends_well,
         ..USUAL
     },
     Check {
@@ -187,6 +370,35 @@ pub const CHECKS: &[Check] = &[
         is_extra: true,
         arguments: &["--max-clients", "2"],
         run: exercises::max_clients,
+        ..USUAL
+    },
+    Check {
+        name: "time-out",
+        title: "with --time-out 1, who is silent for a second is let go",
+        labs: &[5],
+        needs: &["concurrent"],
+        is_extra: true,
+        is_followed: false,
+        arguments: &["--time-out", "1"],
+        run: ready::time_out,
+        ..USUAL
+    },
+    Check {
+        name: "private",
+        title: "PRIVATE is heard by one, and by nobody else",
+        labs: CHAT,
+        needs: &["broadcast"],
+        is_extra: true,
+        run: chat_more::whisper,
+        ..USUAL
+    },
+    Check {
+        name: "room",
+        title: "what is said in a room is heard in that room",
+        labs: CHAT,
+        needs: &["broadcast", "history"],
+        is_extra: true,
+        run: chat_more::rooms,
         ..USUAL
     },
 ];

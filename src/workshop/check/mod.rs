@@ -6,15 +6,21 @@
 
 mod calls;
 mod case;
+mod chat;
+mod chat_more;
 mod client;
 mod echo;
 mod evidence;
 mod exercises;
 mod fork;
 mod life;
+mod lines;
 pub mod list;
+mod messages;
 mod page;
 mod place;
+mod pour;
+mod ready;
 mod report;
 mod server;
 mod talk;

@@ -46,11 +46,6 @@ impl Case<'_> {
         }
     }
 
-    /// Sends bytes and expects them back, exactly; a step.
-    pub fn echo(&mut self, client: &mut Client, text: &[u8], step: &str) -> Step {
-        self.exchange(client, text, text, step)
-    }
-
     /// Sends bytes, and expects these as the answer; a step.
     pub fn exchange(&mut self, client: &mut Client, sent: &[u8], wanted: &[u8], step: &str) -> Step {
         let mut written = 0;
@@ -115,8 +110,7 @@ impl Case<'_> {
             }
             None => {
                 let socket = self.servers_end(client)?;
-                let family = self.family();
-                let why = evidence::why_no_fin(socket.as_ref(), self.main(), &family);
+                let why = evidence::why_no_fin(socket.as_ref(), self.main(), self.is_parent());
                 Err(self.fail(Kind::WrongState, expected, "none was seen").because(why))
             }
         }

@@ -7,7 +7,7 @@ use crate::view::paint::{OWN, Page, QUIET, SERVER, in_style};
 use crate::workshop::Problem;
 use crate::workshop::exercises::check::{self, Verdict};
 use crate::workshop::exercises::predict::{self, Compared};
-use crate::workshop::exercises::progress::note;
+use crate::workshop::exercises::progress::{Entry, note};
 use crate::workshop::exercises::work::compile::Run;
 use crate::workshop::exercises::work::{Package, Work};
 use crate::workshop::exercises::{Exercise, Kind, Workshop, show};
@@ -75,7 +75,7 @@ impl Attempt<'_, '_> {
             let directory = self.work.told(&self.work.directory_of(number));
             self.page.line(&format!("The files were laid in {directory}/: they are yours to change."), 0)?;
         }
-        note(self.work, number, |entry| entry.begin())?;
+        note(self.work, number, Entry::begin)?;
         let Some(server) = self.build()? else { return Ok(Outcome::NotYet) };
         let mut command = check::command(self.exercise, &server)?;
         self.page.flush()?;
@@ -110,7 +110,7 @@ impl Attempt<'_, '_> {
 
     fn passed(&mut self) -> Result<Outcome, Problem> {
         let number = self.exercise.number;
-        note(self.work, number, |entry| entry.finish())?;
+        note(self.work, number, Entry::finish)?;
         self.page.line(&in_style(SERVER, &format!("{number} is done: {}", self.exercise.question)), 2)?;
         self.page.gap()?;
         show::explanation(self.page, self.workshop, self.exercise)?;

@@ -28,6 +28,9 @@ pub fn command(exercise: &Exercise, server: &Path) -> Result<Command, Problem> {
 /// `socklab check LAB OPTIONS -- SERVER --port {port} ARGUMENTS`
 pub fn check(lab: &Lab, options: &[&str], server: &Path, arguments: &[String]) -> Result<Command, Problem> {
     let this = env::current_exe().map_err(Problem::while_doing("find the command that checks"))?;
+    // Its report names the server: the shorter the better.
+    let here = env::current_dir().unwrap_or_default();
+    let server = server.strip_prefix(&here).unwrap_or(server);
     let mut command = Command::new(this);
     command.arg("check").arg(lab.number.to_string()).args(options);
     command.arg("--").arg(server).args(["--port", "{port}"]).args(arguments);

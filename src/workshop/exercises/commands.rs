@@ -7,7 +7,7 @@ use crate::view::paint::{OWN, Page, QUIET, STRONG, in_style};
 use crate::workshop::Problem;
 use crate::workshop::exercises::attempt::{Attempt, Outcome};
 use crate::workshop::exercises::number::LabOrExercise;
-use crate::workshop::exercises::progress::{Progress, note};
+use crate::workshop::exercises::progress::{Entry, Progress, note};
 use crate::workshop::exercises::work::Work;
 use crate::workshop::exercises::{Exercise, Kind, Number, Workshop, help, show};
 use crate::workshop::labs::Lab;
@@ -33,7 +33,7 @@ pub fn exercise(which: LabOrExercise, answers: &[String]) -> Result<ExitCode, Pr
     show::exercise(&mut page, &workshop, &work, exercise)?;
     let outcome = match exercise.kind {
         Kind::Experiment => {
-            note(&work, number, |entry| entry.begin())?;
+            note(&work, number, Entry::begin)?;
             Outcome::Done
         }
         _ => {

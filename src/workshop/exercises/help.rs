@@ -8,7 +8,7 @@ use similar::TextDiff;
 
 use crate::view::paint::{Page, QUIET, STRONG, harmless, in_style};
 use crate::workshop::Problem;
-use crate::workshop::exercises::progress::note;
+use crate::workshop::exercises::progress::{Entry, note};
 use crate::workshop::exercises::sources::Sources;
 use crate::workshop::exercises::work::Work;
 use crate::workshop::exercises::{Exercise, Kind, Workshop, show};
@@ -142,6 +142,6 @@ pub fn reset(page: &mut Page, workshop: &Workshop, work: &Work, exercise: &Exerc
         page.line(&format!("What was there is kept in {}/.", work.told(&stash)), 0)?;
     }
     work.lay_if_needed(workshop, exercise)?;
-    note(work, exercise.number, |entry| entry.begin())?;
+    note(work, exercise.number, Entry::begin)?;
     Ok(page.line(&format!("{}/ is as it was at the start.", work.told(&work.directory_of(exercise.number))), 0)?)
 }

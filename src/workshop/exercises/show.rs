@@ -24,7 +24,6 @@ pub fn exercise(page: &mut Page, workshop: &Workshop, work: &Work, exercise: &Ex
     page.gap()?;
     if *kind == Kind::Experiment {
         section::print(page, &Section::of(&workshop.root, exercise)?.text)?;
-        page.gap()?;
         return Ok(());
     }
     page.line(&in_style(STRONG, question), 0)?;

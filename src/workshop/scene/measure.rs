@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 
 use super::known::{Known, Ours};
-use crate::event::{End, Event, Segment, Socket, State, What, Who};
+use crate::event::{End, Endpoint, Event, Segment, Socket, State, What, Who};
 use crate::lens::table::{Subject, Tables};
 use crate::scene::{Asked, Quantity, Sent, Value, common_name};
 use crate::sys::process;
@@ -103,6 +103,7 @@ pub fn measure(asked: &Asked, picture: &Picture, known: &Known, told: &Told) -> 
         Quantity::Backlog => number(picture.listening(role).map_or(0, |socket| socket.send_queue)),
         Quantity::ReceiveQueue => number(socket.map_or(0, |socket| socket.receive_queue)),
         Quantity::SendQueue => number(socket.map_or(0, |socket| socket.send_queue)),
+        Quantity::Remote => Value::Word(socket.map_or("none".into(), |socket| address(&socket.remote))),
         Quantity::Holders => {
             let held = connection.and_then(|ours| picture.find(ours, *peer));
             let mut roles: Vec<&String> = held.iter().flat_map(|held| held.by.iter().map(|(role, _)| role)).collect();
@@ -130,6 +131,14 @@ pub fn measure(asked: &Asked, picture: &Picture, known: &Known, told: &Told) -> 
         }
         Quantity::Sent(sent) => Value::Number(told.sent(*sent, connection, *peer)),
         Quantity::Lines(text) => count(told.lines(role, text)),
+    }
+}
+
+/// Without the port.
+fn address(end: &Endpoint) -> String {
+    match end {
+        Endpoint::Inet(address) => address.ip().to_string(),
+        other => other.to_string(),
     }
 }
 

@@ -4,6 +4,7 @@
 mod known;
 mod measure;
 mod narrator;
+mod place;
 mod recorded;
 mod show;
 mod stage;
@@ -30,6 +31,7 @@ use crate::workshop::watch::session::Session;
 use crate::workshop::watch::{Part, Play, header, here, why};
 
 use narrator::Narrator;
+use place::Scratch;
 use recorded::Recorded;
 use stage::{Events, Goal, Stage};
 
@@ -102,7 +104,8 @@ pub fn scene(options: &Options) -> Result<ExitCode, Problem> {
     let scene = scene::parse(&text).map_err(|mistake| Problem::Told(mistake.shown(&name)))?;
     let directory = options.file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     // Cargo may want the machine's network, and the disk, as the user that we still are.
-    let parts = stage::parts(&scene, &directory.display().to_string())?;
+    let scratch = Scratch::of(&scene)?;
+    let parts = stage::parts(&scene, &directory.display().to_string(), &scratch)?;
     let rung = if options.here { here() } else { Rung::of_this_machine().enter() };
     match why_not_here(&scene, &rung) {
         Some(reason) => play_recording(options, &scene, &reason),

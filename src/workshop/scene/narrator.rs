@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::{Break, Options, Shed, Source, quiet};
 use crate::scene::{Action, Alternative, Asked, Prediction, Scene, Shown, Step, Value};
 use crate::sys::readiness;
+use crate::sys::terminal::Keys;
 use crate::view::paint::{KERNEL, OWN, Page, SERVER, STRONG, harmless, in_style};
 use crate::workshop::Problem;
 
@@ -261,11 +262,14 @@ impl Narrator {
         }
         let text = harmless(step.text.as_bytes());
         self.page.line(&format!("{} line {}: {text}", in_style(OWN, "next,"), step.line), 4)?;
-        self.page.line(&quiet("space goes on, q ends"), 2)?;
+        self.page.line(&quiet("space goes on, q ends it"), 2)?;
         self.page.flush()?;
+        let stdin = stdin();
+        // Where it is no terminal, what comes is taken as keys all the same.
+        let _keys = Keys::one_by_one(stdin.as_fd()).ok();
         loop {
             match self.input.key(source)? {
-                Some(' ' | '\n' | '\r' | 'n') => return Ok(()),
+                Some(' ' | '\n' | '\r') => return Ok(()),
                 Some('q' | '\u{4}') | None => return Err(Break::Quit),
                 Some(_) => {}
             }

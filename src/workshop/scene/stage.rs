@@ -12,6 +12,7 @@ use nix::sys::signal::Signal;
 
 use super::known::Known;
 use super::measure::{Picture, Told, measure};
+use super::place::{Scratch, python};
 use super::{Break, show};
 use crate::event::{Event, What, Who};
 use crate::lens::calls::{Gate, Held, Mark, Recipients};
@@ -394,11 +395,14 @@ impl<'a> Stage<'a> {
 }
 
 /// A scene's programs as they are started: those of the labs are built where need be.
-pub fn parts(scene: &Scene, here: &str) -> Result<Vec<Part>, Problem> {
+pub fn parts(scene: &Scene, here: &str, scratch: &Scratch) -> Result<Vec<Part>, Problem> {
     let mut parts = Vec::new();
     let mut programs = LabPrograms::default();
     for program in &scene.programs {
-        let mut command = words::split(&program.command.replace("{here}", here))?;
+        let mut command = words::split(&scratch.named_in(&program.command.replace("{here}", here)))?;
+        if command[0] == "python3" {
+            command[0] = python();
+        }
         for (index, word) in command.iter_mut().enumerate() {
             programs.fill_in(word, index == 0)?;
         }

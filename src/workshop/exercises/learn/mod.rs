@@ -23,7 +23,7 @@ use crate::view::paint::{OWN, Page, QUIET, STRONG, in_style};
 use crate::workshop::Problem;
 use crate::workshop::exercises::attempt::{Attempt, Outcome};
 use crate::workshop::exercises::number::LabOrExercise;
-use crate::workshop::exercises::progress::{Progress, note};
+use crate::workshop::exercises::progress::{Entry, Progress, note};
 use crate::workshop::exercises::work::Work;
 use crate::workshop::exercises::{Exercise, Kind, Number, Workshop, commands, help, show};
 
@@ -163,7 +163,7 @@ impl<'a> Learn<'a> {
             None => the_end(&mut page, self.workshop, &Progress::read(self.work)?)?,
             Some(exercise) => {
                 show::exercise(&mut page, self.workshop, self.work, exercise)?;
-                let is_done = note(self.work, exercise.number, |entry| entry.begin())?.is_done();
+                let is_done = note(self.work, exercise.number, Entry::begin)?.is_done();
                 if is_done {
                     page.line(&in_style(QUIET, "You have done this one before."), 0)?;
                 }
@@ -171,6 +171,7 @@ impl<'a> Learn<'a> {
                     if self.work.lay_if_needed(self.workshop, exercise)? {
                         page.line("The files were laid: they are yours to change, with any editor.", 0)?;
                     }
+                    page.line("They are checked each time you save.", 0)?;
                     self.watch = Some(Watch::on(self.work.directory_of(exercise.number)));
                 }
             }
@@ -195,9 +196,8 @@ impl<'a> Learn<'a> {
         let mut page = Page::stdout();
         let shown: Vec<String> =
             self.keys().iter().map(|(key, what)| format!("{} {what}", in_style(STRONG, key))).collect();
-        let saved = if self.watch.is_some() { in_style(QUIET, "   (and each time you save)") } else { String::new() };
         page.gap()?;
-        page.line(&(shown.join("   ") + &saved), 0)?;
+        page.line(&shown.join("  "), 0)?;
         Ok(page.flush()?)
     }
 
@@ -294,7 +294,7 @@ impl<'a> Learn<'a> {
                 let mut page = Page::stdout();
                 page.gap()?;
                 show::explanation(&mut page, self.workshop, exercise)?;
-                note(self.work, exercise.number, |entry| entry.finish())?;
+                note(self.work, exercise.number, Entry::finish)?;
                 self.done(&mut page, exercise)
             }
             Some(_) => self.attempt(),
