@@ -4,7 +4,9 @@
 #   ADDR=  the address: for labN the one to listen on, for clientN the server's name or address
 #   CMD=   a server of your own in place of the lab's; {port} in it stands for the port
 #   LENS=  all: with labN, the server's calls as well, and the segments where you may capture them
-#   ARGS=  more arguments for the lab's server, for the client, for states, for the bench, or for the soak
+#   ARGS=  more arguments for the lab's server, for the client, for states, for the check, for the bench, or for the soak
+#   FILE=  the scene to play
+#   ANSWER=  the answer to a predict exercise, by its letter or its words, for who is not there to be asked
 #   SECONDS=  how long the soak takes, in place of 60
 
 CARGO   ?= cargo
@@ -17,17 +19,20 @@ ADDR ?=
 CMD  ?=
 LENS ?=
 ARGS ?=
+FILE ?= labs/lab01_echo/scenes/queue.scene
+ANSWER ?=
 SECONDS ?= 60
 
 RUN    = $(if $(PORT),--port $(PORT)) $(if $(ADDR),--addr $(ADDR)) \
          $(if $(LENS),--lens $(LENS) )$(foreach word,$(ARGS),--server-arg=$(word)) $(if $(CMD),-- $(CMD))
+CHECK  = $(if $(PORT),--port $(PORT)) $(if $(ADDR),--addr $(ADDR)) $(ARGS) $(if $(CMD),-- $(CMD))
 CLIENT = $(if $(PORT),--port $(PORT)) $(if $(ADDR),--host $(ADDR)) $(if $(ARGS),-- $(ARGS))
 
 .DEFAULT_GOAL := help
-.PHONY: help states doctor list test lint ci bench soak clean socklab
+.PHONY: help states scene learn progress doctor list test lint ci check-workshop bench soak clean socklab
 
 help: ## Say what there is
-	@sed -n 's/^\([a-z0-9]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+	@sed -n 's/^\([a-z0-9.-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 23
 	@echo
 	@sed -n '/^#   [A-Z]/s/^# //p' $(MAKEFILE_LIST)
 
@@ -61,8 +66,21 @@ demo7: ## Lab 7 unattended: Alice and Bob, a conversation
 demo%: socklab
 	@$(SOCKLAB) demo $* $(ARGS)
 
+check1: ## Hold a server against what lab 1 promises: the lab's, or with CMD= yours in any language
+check2: ## What lab 2 promises
+check3: ## What lab 3 promises: who lets go of what, who is fetched, who is ended
+check4: ## What lab 4 promises
+check5: ## What lab 5 promises
+check6: ## What lab 6 promises
+check7: ## What lab 7 promises
+check%: socklab
+	@$(SOCKLAB) check $* $(CHECK)
+
 states: socklab ## Terminal 3: the kernel's sockets, explained (PORT= for one port, ARGS=--watch to go on)
 	@$(SOCKLAB) states $(if $(PORT),--port $(PORT)) $(ARGS)
+
+scene: socklab ## A scene: programs led from call to call (FILE=, ARGS=--step; docs/scenes.md)
+	@$(SOCKLAB) scene $(FILE) $(ARGS)
 
 diff2: ## What lab 2 adds to lab 1: only the lines that teach
 diff3: ## What lab 3 adds to lab 2
@@ -72,6 +90,29 @@ diff6: ## What lab 6 adds to lab 5
 diff7: ## What lab 7 adds to lab 6, and its client to that of lab 4
 diff%: socklab
 	@$(SOCKLAB) diff $*
+
+learn: socklab ## The exercises, one after the other, checked whenever you save (ARGS=3.2 begins there)
+	@$(SOCKLAB) learn $(ARGS)
+
+progress: socklab ## All exercises, and what you have done of them
+	@$(SOCKLAB) progress
+
+ex1: ## The exercises of lab 1, and what you have done of them; ex2 those of lab 2, and so on
+ex1.6: ## One exercise: predict, break, build, or an experiment
+ex%: socklab
+	@$(SOCKLAB) exercise $* $(if $(ANSWER),--answer '$(ANSWER)')
+
+hint1.6: ## A hint for exercise 1.6, a deeper one each time
+hint%: socklab
+	@$(SOCKLAB) hint $*
+
+solution1.6: ## Its solution: after a pass, or when you ask twice
+solution%: socklab
+	@$(SOCKLAB) solution $*
+
+reset1.6: ## Its files as they were at the start; yours are kept in work/stash/
+reset%: socklab
+	@$(SOCKLAB) reset $*
 
 list: socklab ## The labs
 	@$(SOCKLAB) list
@@ -91,6 +132,9 @@ lint: ## rustfmt, clippy, rustdoc, shellcheck
 	else echo 'shellcheck is not installed: shell scripts were not checked'; fi
 
 ci: lint test ## What CI runs: lint, then test
+
+check-workshop: socklab ## Every exercise, every solution and every planted fault, for who changes them (ARGS=1.6 for one)
+	@$(SOCKLAB) workshop-check $(ARGS)
 
 bench: ## How fast the labs are, against C programs of the same model (a quarter of an hour)
 	$(CARGO) build --release --quiet --workspace --exclude testkit

@@ -9,10 +9,12 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
 use socklab::lens::table::Subject;
 use socklab::view::paint::Page;
+use socklab::workshop::exercises::Number;
+use socklab::workshop::exercises::number::LabOrExercise;
 use socklab::workshop::labs::{LABS, Lab};
 use socklab::workshop::outputs::OutputOptions;
 use socklab::workshop::{
-    Problem, client, demo, diff, doctor, guard, replay, run, scene, segments, states, trace, watch,
+    Problem, check, client, demo, diff, doctor, exercises, guard, replay, run, scene, segments, states, trace, watch,
 };
 
 /// A teaching lab for sockets: numbered labs, and the kernel's own view of them.
@@ -32,9 +34,9 @@ enum Command {
     /// that port, both sides of each connection, is shown as it appears, changes its state, or goes. Ctrl-C ends the
     /// server and every process that it has started.
     Run {
-        /// Number of the lab
-        #[arg(value_name = "N", value_parser = Lab::find)]
-        lab: &'static Lab,
+        /// Number of the lab; or of an exercise, for the learner's own server (make lab1.6)
+        #[arg(value_name = "N")]
+        which: LabOrExercise,
         /// Port to listen on; with 0 the kernel chooses one [default: the lab's own, 7001 for lab 1]
         #[arg(long, short, value_name = "P")]
         port: Option<u16>,
@@ -201,6 +203,41 @@ enum Command {
         #[command(flatten)]
         outputs: OutputArgs,
     },
+    /// Hold a server, the lab's or yours in any language, against what lab N promises (make check3)
+    ///
+    /// Each check starts the server anew, in a network of its own where this machine allows it, is its client, and judges
+    /// by what the kernel shows: bytes, states of sockets, who holds them, processes; never by what the server prints.
+    /// {port} in the command stands for the port, which is in its environment as PORT, too. Exit code 0 if all are passed,
+    /// 1 if one has failed, 2 where none has failed and one could not be judged.
+    Check {
+        /// Number of the lab
+        #[arg(value_name = "N", value_parser = Lab::find)]
+        lab: &'static Lab,
+        /// Only this check, and those that it depends on; may be given several times
+        #[arg(long, value_name = "NAME")]
+        only: Vec<String>,
+        /// Only say which checks there are
+        #[arg(long)]
+        list: bool,
+        /// Write the report as one JSON object; - is standard output, on which then nothing else is printed
+        #[arg(long, value_name = "FILE")]
+        json: Option<PathBuf>,
+        /// Write the report as one HTML page that needs nothing else
+        #[arg(long, value_name = "FILE")]
+        html: Option<PathBuf>,
+        /// The port that {port} stands for [default: the lab's own, or a free one where there is no network of its own]
+        #[arg(long, short, value_name = "P", value_parser = value_parser!(u16).range(1..))]
+        port: Option<u16>,
+        /// Where clients reach the server; the lab's own is told to listen there [default: 127.0.0.1]
+        #[arg(long, value_name = "A")]
+        addr: Option<IpAddr>,
+        /// How many seconds the server may take until it listens
+        #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = value_parser!(u64).range(1..=3600))]
+        patience: u64,
+        /// A server of your own: its program and arguments, with {port} in them
+        #[arg(last = true, value_name = "COMMAND")]
+        command: Vec<OsString>,
+    },
     /// Show a recorded run once more: no privilege, no network, no program is needed for it
     ///
     /// Prints the timeline of the recording and, with the options below, shows and writes it in other forms. Where the recording is
@@ -249,6 +286,50 @@ enum Command {
         #[arg(value_name = "N", value_parser = Lab::find)]
         lab: &'static Lab,
     },
+    /// One exercise: predict, break, build, or an experiment (make ex1.6); or the list of a lab's (make ex1)
+    ///
+    /// Shows what is asked, what to type in which terminal, and what to look at. Where the learner has files, they are laid in
+    /// work/exN.M/, built, and checked; where a prediction is asked for, the scene is run and compared with it. Exit code 0 if
+    /// it is done, 1 if not yet, 2 if that could not be judged.
+    Exercise {
+        /// Number of the exercise, or of the lab
+        #[arg(value_name = "N.M")]
+        which: LabOrExercise,
+        /// The answer to a question, by its letter or its words; may be given several times, for the first question first
+        #[arg(long = "answer", value_name = "A", allow_hyphen_values = true)]
+        answers: Vec<String>,
+    },
+    /// The exercises, one after the other, checked whenever a file is saved (make learn)
+    ///
+    /// Begins with the first one that is not done. Each key that does something is shown. Nothing goes on by itself. Where
+    /// standard input is no terminal, the exercise is shown, checked once, and that is all.
+    Learn {
+        /// The exercise to begin with
+        #[arg(value_name = "N.M")]
+        number: Option<Number>,
+    },
+    /// A hint for an exercise, each time a deeper one: it points, it names, it shows (make hint1.6)
+    Hint {
+        /// Number of the exercise
+        #[arg(value_name = "N.M")]
+        number: Number,
+    },
+    /// The solution of an exercise: after a pass, or when it is asked for twice (make solution1.6)
+    ///
+    /// It is shown as what it would change in the learner's files.
+    Solution {
+        /// Number of the exercise
+        #[arg(value_name = "N.M")]
+        number: Number,
+    },
+    /// Lay an exercise's files anew (make reset1.6); what is there is kept in work/stash/
+    Reset {
+        /// Number of the exercise
+        #[arg(value_name = "N.M")]
+        number: Number,
+    },
+    /// List all exercises, and what has been done of them (make progress)
+    Progress,
     /// Say what this machine has for the workshop, and how to get what it lacks (make doctor)
     Doctor,
     /// Run a program and end all of it when standard input closes
@@ -294,10 +375,18 @@ impl From<OutputArgs> for OutputOptions {
 /// Does what the command line says.
 pub fn dispatch(cli: Cli) -> Result<ExitCode, Problem> {
     match cli.command {
-        Command::Run { lab, port, addr, arguments, patience, lens, command } => {
+        Command::Run { which, port, addr, mut arguments, patience, lens, command } => {
+            let (lab, program) = match which {
+                LabOrExercise::Lab(lab) => (lab, None),
+                LabOrExercise::Exercise(number) => {
+                    let (lab, server, its) = exercises::commands::server_of(number)?;
+                    arguments.splice(0..0, its);
+                    (lab, Some(server))
+                }
+            };
             let patience = Duration::from_secs(patience);
             let all_lenses = lens == Lenses::All;
-            run::run(&run::Options { lab, port, address: addr, arguments, patience, all_lenses, command })
+            run::run(&run::Options { lab, program, port, address: addr, arguments, patience, all_lenses, command })
         }
         Command::Client { lab, host, port, arguments } => {
             client::client(&client::Options { lab, host, port, arguments }).map(|()| ExitCode::SUCCESS)
@@ -336,6 +425,10 @@ pub fn dispatch(cli: Cli) -> Result<ExitCode, Problem> {
         Command::Scene { file, step, ask, answers, recorded, here, outputs } => {
             scene::scene(&scene::Options { file, step, ask, answers, recorded, here, outputs: outputs.into() })
         }
+        Command::Check { lab, only, list, json, html, port, addr, patience, command } => {
+            let patience = Duration::from_secs(patience);
+            check::check(&check::Options { lab, only, list, json, html, port, address: addr, patience, command })
+        }
         Command::Replay { file, quiet, ladder, outputs } => {
             let outputs = OutputOptions::from(outputs);
             let has_stdout = !outputs.take_stdout();
@@ -347,6 +440,12 @@ pub fn dispatch(cli: Cli) -> Result<ExitCode, Problem> {
         }
         Command::List => list(),
         Command::Diff { lab } => diff::diff(lab),
+        Command::Exercise { which, answers } => exercises::commands::exercise(which, &answers),
+        Command::Learn { number } => exercises::learn::learn(number),
+        Command::Hint { number } => exercises::commands::hint(number),
+        Command::Solution { number } => exercises::commands::solution(number),
+        Command::Reset { number } => exercises::commands::reset(number),
+        Command::Progress => exercises::commands::progress(),
         Command::Doctor => doctor::doctor(),
         Command::Guard { command } => Ok(guard::guard(&command)),
     }

@@ -21,7 +21,7 @@ const INSIDE: &str = "SOCKLAB_DOCUMENT_INSIDE";
 /// How many documents are played at the same time.
 const AT_ONCE: usize = 4;
 /// Directories that hold no documents of this repository.
-const SKIPPED: [&str; 4] = ["target", ".git", "runs", "node_modules"];
+const SKIPPED: [&str; 5] = ["target", ".git", "runs", "work", "node_modules"];
 /// What a block may hold that no one types into a terminal.
 const NOT_COMMANDS: [&str; 6] = ["text", "rust", "c", "python", "json", "toml"];
 /// How a command in running text begins.
@@ -188,7 +188,11 @@ fn play_here(place: &str) {
         return;
     }
     // Wide enough that no line is broken: a document shows lines whole.
-    let terminal = TerminalOptions { columns: 240, ..TerminalOptions::new(repository()) };
+    let mut terminal = TerminalOptions { columns: 240, ..TerminalOptions::new(repository()) };
+    // Never in the learner's own: a transcript begins with fresh files.
+    let work = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("documents/{}", place.replace(['/', ':'], "-")));
+    let _ = fs::remove_dir_all(&work);
+    terminal.environment.push(("SOCKLAB_WORK".into(), work.display().to_string()));
     if let Err(error) = play(sequence, &Stage::new(terminal)) {
         eprintln!("{error}");
         // Not a panic: its message would only hide the report.

@@ -12,6 +12,7 @@ use proptest::sample::{Index, select};
 use socklab::decode::{inet_diag, netlink, packet, sockaddr, syscall, unix_diag};
 use socklab::event::{Event, Protocol, Transport, What};
 use socklab::record::{Fault, Header, LONGEST_LINE, Reader, Writer};
+use socklab::scene;
 use socklab::view::notation;
 use socklab::view::paint::harmless;
 use socklab::view::pcapng::Pcapng;
@@ -299,6 +300,19 @@ proptest! {
         let segments = events.iter().filter(|event| matches!(event.what, What::Segment(_))).count() as u64;
         assert_eq!(summary.written + summary.without_bytes, segments);
         assert_eq!(blocks_of(&bytes), [vec![0x0a0d_0d0a, 1], vec![6; summary.written as usize]].concat());
+    }
+
+    /// A scene with words of the language changed into others, and into anything else.
+    #[test]
+    fn a_scene_that_is_none_is_told_with_a_place_in_its_text(changes in changes()) {
+        let whole = include_bytes!("../labs/lab01_echo/scenes/queue.scene").to_vec();
+        let (bytes, _) = changed(whole, &changes);
+        let text = String::from_utf8_lossy(&bytes);
+        if let Err(mistake) = scene::parse(&text) {
+            let line = text.lines().nth(mistake.line - 1).unwrap_or_default();
+            prop_assert!(mistake.column <= line.chars().count() + 1, "{mistake:?}");
+            prop_assert!(mistake.shown("a scene").chars().all(|it| it == '\n' || !it.is_control()));
+        }
     }
 }
 

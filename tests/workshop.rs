@@ -32,7 +32,7 @@ fn a_bare_make_has_one_line_for_every_target_of_every_lab() {
     let targets = help.lines().filter_map(|line| line.strip_prefix("  make ")?.split(' ').next());
     let targets: Vec<&str> = targets.collect();
     for lab in LABS {
-        for kind in ["lab", "client", "demo"] {
+        for kind in ["lab", "client", "demo", "check"] {
             let target = format!("{kind}{}", lab.number);
             assert_eq!(targets.iter().filter(|&&known| known == target).count(), 1, "{target}: {help}");
         }
@@ -45,7 +45,26 @@ fn a_bare_make_has_one_line_for_every_target_of_every_lab() {
     }
     let others: Vec<&&str> =
         targets.iter().filter(|target| !target.ends_with(|last: char| last.is_ascii_digit())).collect();
-    assert_eq!(others, [&"help", &"states", &"list", &"doctor", &"test", &"lint", &"ci", &"bench", &"soak", &"clean"]);
+    let expected = [
+        "help",
+        "states",
+        "scene",
+        "learn",
+        "progress",
+        "list",
+        "doctor",
+        "test",
+        "lint",
+        "ci",
+        "check-workshop",
+        "bench",
+        "soak",
+        "clean",
+    ];
+    assert_eq!(others, expected.iter().collect::<Vec<_>>());
+    for target in ["ex1", "ex1.6", "hint1.6", "solution1.6", "reset1.6"] {
+        assert!(targets.contains(&target), "{target}: {help}");
+    }
     for variable in ["PORT=", "ADDR=", "CMD=", "ARGS="] {
         assert!(help.contains(variable), "{variable}: {help}");
     }

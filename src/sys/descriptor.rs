@@ -23,8 +23,10 @@ pub fn look_at(pid: u32, fd: i32) -> io::Result<Named> {
     Ok(named.unwrap_or(Named::Other(name)))
 }
 
-/// A copy of another process's descriptor.
-fn copy_of(pid: u32, fd: RawFd) -> io::Result<OwnedFd> {
+/// A copy of another process's descriptor (pidfd_getfd(2)): what it stands for has one owner more as long as the copy lives.
+///
+/// The process must be ours to trace.
+pub fn copy_of(pid: u32, fd: RawFd) -> io::Result<OwnedFd> {
     // SAFETY: pidfd_open takes two numbers and makes a descriptor, or fails.
     let process = Errno::result(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) })?;
     // SAFETY: the kernel has just made this descriptor, and nobody else knows it.

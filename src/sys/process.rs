@@ -5,6 +5,7 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
+use nix::libc;
 use nix::sys::prctl::set_child_subreaper;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
@@ -30,6 +31,126 @@ pub fn descendants(of: u32) -> Vec<u32> {
     family.split_off(1)
 }
 
+/// A process as `/proc/PID/stat` shows it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Member {
+    /// Its process id.
+    pub pid: u32,
+    /// Its parent's.
+    pub parent: u32,
+    /// The letter that ps(1) prints: R, S, D, T, t, Z.
+    pub state: char,
+    /// How many threads it has.
+    pub threads: u32,
+    /// How much time it has spent on a processor, in clock ticks, usually of 10 ms.
+    pub ticks: u64,
+}
+
+impl Member {
+    /// Whether it has ended, and only waits for its parent to fetch it. Where the first thread has ended and others go on,
+    /// the kernel shows a Z, too.
+    pub fn is_zombie(&self) -> bool {
+        matches!(self.state, 'Z' | 'X') && self.threads <= 1
+    }
+
+    /// Whether it has something to do at this moment: it does not wait, and is not stopped for good. One that is traced
+    /// stops at each call (t).
+    pub fn is_busy(&self) -> bool {
+        matches!(self.state, 'R' | 'D' | 't')
+    }
+}
+
+/// The descendants of a process, parents first, zombies included.
+pub fn family(of: u32) -> Vec<Member> {
+    let everybody: Vec<Member> = numbered_entries("/proc").into_iter().filter_map(member).collect();
+    let mut family: Vec<Member> = everybody.iter().filter(|member| member.parent == of).copied().collect();
+    let mut next = 0;
+    while let Some(&Member { pid, .. }) = family.get(next) {
+        family.extend(everybody.iter().filter(|member| member.parent == pid));
+        next += 1;
+    }
+    family
+}
+
+/// A process by its number; `None` when it is gone.
+pub fn member(pid: u32) -> Option<Member> {
+    let fields = fields_of(pid)?;
+    let number = |field: usize| fields.get(field)?.parse::<u64>().ok();
+    Some(Member {
+        pid,
+        parent: fields.get(1)?.parse().ok()?,
+        state: fields.first()?.chars().next()?,
+        threads: fields.get(17)?.parse().ok()?,
+        ticks: number(11)? + number(12)?,
+    })
+}
+
+/// The open descriptors of a process, each with what it stands for: `socket:[12345]`. `None` where this user may not know.
+pub fn descriptors_of(pid: u32) -> Option<Vec<(u32, String)>> {
+    let directory = format!("/proc/{pid}/fd");
+    fs::read_dir(&directory).ok()?;
+    let named = |fd: u32| {
+        let target = fs::read_link(format!("{directory}/{fd}")).ok()?;
+        Some((fd, target.to_string_lossy().into_owned()))
+    };
+    Some(numbered_entries(&directory).into_iter().filter_map(named).collect())
+}
+
+/// The memory of a process that is its own, its heap and its stacks, in KiB: `RssAnon` in `/proc/PID/status`.
+pub fn memory(pid: u32) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let amount = status.lines().find_map(|line| line.strip_prefix("RssAnon:"))?;
+    amount.trim().strip_suffix("kB")?.trim().parse().ok()
+}
+
+/// From here on a process opens only descriptors with a number below this one (prlimit(2), RLIMIT_NOFILE, the soft limit).
+///
+/// The process must be this user's.
+pub fn limit_descriptors(pid: u32, limit: u64) -> io::Result<()> {
+    let mut limits = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: no new limits are given, and the pointer is to a struct that the kernel fills in.
+    let result = unsafe { libc::prlimit(pid.cast_signed(), libc::RLIMIT_NOFILE, std::ptr::null(), &raw mut limits) };
+    Errno::result(result)?;
+    limits.rlim_cur = limit.min(limits.rlim_max);
+    // SAFETY: the pointer is to a struct that the kernel reads, and the old limits are not asked for.
+    let result =
+        unsafe { libc::prlimit(pid.cast_signed(), libc::RLIMIT_NOFILE, &raw const limits, std::ptr::null_mut()) };
+    Errno::result(result)?;
+    Ok(())
+}
+
+/// What a process does with a signal: `SigIgn`, `SigBlk` and `SigCgt` in `/proc/PID/status` (proc(5)).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Disposition {
+    /// The signal has its usual effect.
+    Default,
+    /// It is held back, and has an effect when it no longer is.
+    Held,
+    /// It is ignored.
+    Ignored,
+    /// The program has a handler for it.
+    Handled,
+}
+
+/// What a process does with a signal; `None` when it is gone.
+pub fn disposition(pid: u32, signal: Signal) -> Option<Disposition> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let is_in = |name: &str| {
+        let set = status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+        let set = u64::from_str_radix(set.unwrap_or_default(), 16).unwrap_or(0);
+        set >> (signal as i32 - 1) & 1 == 1
+    };
+    Some(if is_in("SigIgn:") {
+        Disposition::Ignored
+    } else if is_in("SigBlk:") {
+        Disposition::Held
+    } else if is_in("SigCgt:") {
+        Disposition::Handled
+    } else {
+        Disposition::Default
+    })
+}
+
 /// The children of a process that have ended and were not fetched yet.
 pub fn zombies_of(parent: u32) -> Vec<u32> {
     let is_zombie = |pid: &u32| stat_of(*pid).is_some_and(|(state, its)| state == "Z" && its == parent);
@@ -44,13 +165,18 @@ fn parent_of(pid: u32) -> Option<(u32, u32)> {
 
 /// The state of a process, by its letter, and its parent, from `/proc/PID/stat`.
 fn stat_of(pid: u32) -> Option<(String, u32)> {
+    let mut fields = fields_of(pid)?.into_iter();
+    let state = fields.next()?;
+    let parent = fields.next()?.parse().ok()?;
+    Some((state, parent))
+}
+
+/// The fields of `/proc/PID/stat` that come after the name: state, parent, …
+fn fields_of(pid: u32) -> Option<Vec<String>> {
     let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
     // The name stands in parentheses and may hold anything, parentheses too: what counts comes after the last one.
     let after_name = stat.rsplit(|&byte| byte == b')').next()?;
-    let mut fields = str::from_utf8(after_name).ok()?.split_ascii_whitespace();
-    let state = fields.next()?;
-    let parent = fields.next()?.parse().ok()?;
-    Some((state.into(), parent))
+    Some(str::from_utf8(after_name).ok()?.split_ascii_whitespace().map(String::from).collect())
 }
 
 /// The state of a thread, by the letter that `/proc/PID/task/TID/stat` has for it; `None` where it is gone.
@@ -141,7 +267,8 @@ pub fn kill_all(pids: &[u32]) {
     send_to_all(pids, Signal::SIGKILL);
 }
 
-fn send_to_all(pids: &[u32], signal: Signal) {
+/// Sends a signal to these processes; who has ended meanwhile does not get it.
+pub fn send_to_all(pids: &[u32], signal: Signal) {
     for &pid in pids {
         // ESRCH: it has just ended by itself.
         let _ = kill(Pid::from_raw(pid.cast_signed()), signal);

@@ -5,7 +5,8 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
-use nix::sys::signal::{SigSet, Signal};
+use nix::sys::prctl::set_pdeathsig;
+use nix::sys::signal::{SigSet, Signal, raise};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 /// The signals that this process has taken over: SIGINT, SIGTERM, SIGHUP and SIGCHLD.
@@ -16,7 +17,13 @@ pub struct Signals {
 impl Signals {
     /// Holds them back from now on. To be called before any other thread is started.
     pub fn take_over() -> io::Result<Self> {
-        let taken = SigSet::from_iter([Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGCHLD]);
+        Self::take_over_with(&[])
+    }
+
+    /// The same with more signals.
+    pub fn take_over_with(more: &[Signal]) -> io::Result<Self> {
+        let always = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGCHLD];
+        let taken = SigSet::from_iter(always.into_iter().chain(more.iter().copied()));
         taken.thread_block()?;
         let fd = SignalFd::with_flags(&taken, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
         Ok(Self { fd })
@@ -46,4 +53,16 @@ impl AsFd for Signals {
 pub fn let_signals_through(command: &mut Command) -> &mut Command {
     // SAFETY: the closure runs between fork and exec, and makes one async-signal-safe call, pthread_sigmask.
     unsafe { command.pre_exec(|| Ok(SigSet::empty().thread_set_mask()?)) }
+}
+
+/// Makes a program get SIGTERM when we end, however that comes about. To be started by the main thread: the kernel takes the
+/// end of the thread that started it for ours.
+pub fn end_with_us(command: &mut Command) -> &mut Command {
+    // SAFETY: the closure runs between fork and exec, and makes one system call, prctl(2).
+    unsafe { command.pre_exec(|| Ok(set_pdeathsig(Signal::SIGTERM)?)) }
+}
+
+/// Stops this process, as Ctrl-Z does where nobody has taken that over; returns when it is continued.
+pub fn stop_here() -> io::Result<()> {
+    Ok(raise(Signal::SIGSTOP)?)
 }

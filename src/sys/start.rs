@@ -24,6 +24,9 @@ pub struct Start {
     pub stdio: [Option<OwnedFd>; 3],
     /// Whether it gets a process group of its own: Ctrl-C in the terminal then reaches us only.
     pub own_group: bool,
+    /// Whether it gets no other descriptor than 0, 1 and 2, though we may have inherited some: what it opens has the same
+    /// numbers then wherever it is run.
+    pub no_other_descriptors: bool,
     /// The calls at which it is to stop, by their numbers.
     pub calls: Vec<u64>,
 }
@@ -78,6 +81,7 @@ pub fn start(start: &Start) -> io::Result<Starting> {
                 may_go: &mut may_go,
                 stdio: [0, 1, 2].map(|fd: usize| stdio[fd].as_ref().map(AsRawFd::as_raw_fd)),
                 own_group: start.own_group,
+                no_other_descriptors: start.no_other_descriptors,
                 filter: &filter,
                 arguments: &arguments,
                 environment: &environment_pointers,
@@ -94,6 +98,7 @@ struct Plan<'a> {
     may_go: &'a mut io::PipeReader,
     stdio: [Option<RawFd>; 3],
     own_group: bool,
+    no_other_descriptors: bool,
     filter: &'a [libc::sock_filter],
     arguments: &'a [*const libc::c_char],
     environment: &'a [*const libc::c_char],
@@ -113,6 +118,12 @@ fn become_program(plan: &Plan) -> Errno {
         if unsafe { libc::dup2(*fd, number as RawFd) } < 0 {
             return Errno::last();
         }
+    }
+    if plan.no_other_descriptors {
+        // Not at once: the pipe that tells why nothing was executed is among them. Where the kernel does not know the flag
+        // (before Linux 5.11), they stay.
+        // SAFETY: close_range takes three numbers, and with this flag closes nothing before exec.
+        unsafe { libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC) };
     }
     if plan.own_group {
         // SAFETY: setpgid takes two numbers. It cannot fail for a process that has just been made.

@@ -2,10 +2,12 @@
 
 pub mod account;
 pub mod build;
+pub mod check;
 pub mod client;
 pub mod demo;
 pub mod diff;
 pub mod doctor;
+pub mod exercises;
 pub mod guard;
 pub mod labs;
 pub mod ladders;

@@ -72,17 +72,26 @@ impl Program {
         })
     }
 
+    /// The process id of its guard, from which all of its processes descend.
+    pub fn guard(&self) -> u32 {
+        self.guard.id()
+    }
+
     /// The processes that the program consists of, its guard not counted.
     pub fn processes(&self) -> Vec<u32> {
         process::descendants(self.guard.id())
     }
 
-    /// Waits until there is news, or `other` has something to read, but no longer than `limit`.
-    pub fn wait(&mut self, other: BorrowedFd, limit: Duration) -> io::Result<Vec<News>> {
+    /// What to wait for beside other things: its output, and its guard's reports.
+    pub fn waits_for(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         let sources = [&self.reports, &self.output, &self.errors];
         let known = if self.is_started { sources.len() } else { 1 };
-        let mut fds = vec![other];
-        fds.extend(sources[..known].iter().filter_map(|lines| lines.waits_for()));
+        sources.into_iter().take(known).filter_map(Lines::waits_for)
+    }
+
+    /// Waits until there is news, or `other` has something to read, but no longer than `limit`.
+    pub fn wait(&mut self, other: BorrowedFd, limit: Duration) -> io::Result<Vec<News>> {
+        let fds: Vec<BorrowedFd> = std::iter::once(other).chain(self.waits_for()).collect();
         readiness::wait(&fds, limit)?;
         self.read_what_is_there()
     }

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::os::fd::AsFd;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -33,6 +34,8 @@ const LOOK: Duration = Duration::from_millis(5);
 pub struct Options {
     /// The lab.
     pub lab: &'static Lab,
+    /// The server of an exercise, which is called as the lab's own is.
+    pub program: Option<PathBuf>,
     /// The port; 0 lets the kernel choose.
     pub port: Option<u16>,
     /// The address for the lab's own server.
@@ -103,7 +106,10 @@ fn run_with_all_lenses(options: &Options, command: Vec<OsString>, port: u16) -> 
 }
 
 fn lab_server(options: &Options, port: u16) -> Result<Vec<OsString>, Problem> {
-    let binary = build::binary(options.lab, &options.lab.server())?;
+    let binary = match &options.program {
+        Some(program) => program.clone(),
+        None => build::binary(options.lab, &options.lab.server())?,
+    };
     let mut command = vec![binary.into(), "--port".into(), port.to_string().into()];
     if let Some(address) = options.address {
         command.extend(["--addr".into(), address.to_string().into()]);

@@ -77,7 +77,7 @@ pub enum Recipients {
     All,
     /// A program of this role, and everybody whom it has made.
     Role(String),
-    /// The process of this role and nobody else; and nothing but the signal, where the others are continued after it so that
+    /// The process or thread of this role and nobody else; and nothing but the signal, where the others are continued after it so that
     /// they can see it.
     Only(String),
 }

@@ -205,6 +205,11 @@ impl Tracer {
                 let _ = kill(Pid::from_raw(pid.cast_signed()), Signal::SIGCONT);
             }
         }
+        if let (0, Recipients::Only(wanted)) = (count, to) {
+            // kill(2) takes the number of a thread, too; the kernel decides whom of its process the signal concerns.
+            let ids = self.threads.iter().filter(|(_, thread)| thread.role == *wanted).map(|(&id, _)| id);
+            count += ids.filter(|id| kill(Pid::from_raw(id.cast_signed()), signal).is_ok()).count() as u32;
+        }
         count
     }
 

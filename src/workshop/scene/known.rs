@@ -1,7 +1,7 @@
 //! What is known of the programs of a scene from what their threads have done: who there is, what each is doing, what its calls
 //! have returned, and which connection is whose.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::event::{Call, Descriptor, End, Endpoint, Event, Named, Protocol, What, Who};
 use crate::lens::calls::Held;
@@ -46,6 +46,8 @@ pub struct Known {
     pub ends: BTreeMap<String, End>,
     /// The ends of connections, in the order in which they were learned of.
     pub connections: Vec<Ours>,
+    /// The ports at which somebody listens, or has listened.
+    pub served: BTreeSet<u16>,
     /// Those who were held since this was last emptied, and where.
     pub held: Vec<(String, Held)>,
 }
@@ -123,9 +125,16 @@ impl Known {
     }
 
     fn may_own(&mut self, role: &str, descriptor: &Descriptor) {
-        if let Named::Connected { protocol: Protocol::Tcp, local, remote, .. } = &descriptor.names {
-            self.owns(role, local, remote);
+        match &descriptor.names {
+            Named::Connected { protocol: Protocol::Tcp, local, remote, .. } => self.owns(role, local, remote),
+            Named::Listening(end) => self.served.extend(end.port()),
+            _ => {}
         }
+    }
+
+    /// Whether this end is that of a server: somebody listens there, or has listened.
+    pub fn serves(&self, end: &Endpoint) -> bool {
+        end.port().is_some_and(|port| self.served.contains(&port))
     }
 
     /// Notes whose an end of a connection is. Several may have it; each is noted.

@@ -45,6 +45,9 @@ impl Picture {
                 let Some(held) = sockets.iter_mut().find(|held| held.socket.inode == inode) else { continue };
                 held.by.push((role.clone(), fd));
                 let Socket { local, remote, .. } = &held.socket;
+                if held.socket.is_listening() {
+                    known.served.extend(local.port());
+                }
                 if !held.socket.is_listening() && remote.port() != Some(0) {
                     known.owns(&role, local, remote);
                 }

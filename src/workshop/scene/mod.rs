@@ -176,7 +176,7 @@ fn play(options: &Options, scene: &Scene, parts: Vec<Part>, rung: Rung) -> Resul
     let into = Rc::clone(&events);
     let mut each = move |event: &Event| into.borrow_mut().push(event.clone());
     let session = Session::begin(&play, outputs, &mut each)?;
-    let mut stage = Stage::new(session, scene, parts, (!own_network).then_some(port), events)?;
+    let mut stage = Stage::new(session, scene, parts, &play, events)?;
     let mut narrator = Narrator::new(options);
     narrator.title(&scene.title, &place)?;
     let end = narrator.narrate(scene, &mut stage);
@@ -234,11 +234,11 @@ impl Source for Stage<'_> {
             Action::Print(shown) => shed.lines = self.shown(*shown)?,
             Action::Expect(asked, wanted) => {
                 let met = self.expect(asked, wanted)?;
-                met.map_err(|found| not_met(asked, wanted, &found, self.patience.as_secs()))?;
+                met.map_err(|found| self.not_met(asked, wanted, &found))?;
             }
             Action::Wait(asked, wanted) => {
                 let met = self.wait_for(asked, wanted)?;
-                met.map_err(|found| not_met(asked, wanted, &found, self.patience.as_secs()))?;
+                met.map_err(|found| self.not_met(asked, wanted, &found))?;
             }
             Action::Reveal => {
                 for asked in predicted {
@@ -265,15 +265,8 @@ impl Source for Stage<'_> {
     }
 
     fn ladder(&mut self, page: &mut Page) -> Result<(), Break> {
-        Ok(ladder::print(page, &self.events(), Some(PORT))?)
+        Ok(ladder::print(page, &self.events(), Some(self.port))?)
     }
-}
-
-fn not_met(asked: &Asked, wanted: &Value, found: &Value, seconds: u64) -> Break {
-    Break::Failed(format!(
-        "expected {asked} {wanted} within {seconds} s; seen instead: {}",
-        harmless(found.to_string().as_bytes())
-    ))
 }
 
 /// A line in the style of what accompanies others.

@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::{Break, Options, Shed, Source, quiet};
 use crate::scene::{Action, Alternative, Asked, Prediction, Scene, Shown, Step, Value};
 use crate::sys::readiness;
+use crate::sys::terminal::Keys;
 use crate::view::paint::{KERNEL, OWN, Page, SERVER, STRONG, harmless, in_style};
 use crate::workshop::Problem;
 
@@ -95,8 +96,10 @@ impl Narrator {
 
     /// Tells that it is not as the scene says.
     pub fn failure(&mut self, file: &Path, what: &str) -> Result<(), Problem> {
-        let text = format!("{}: {what}", harmless(file.display().to_string().as_bytes()));
-        self.page.line(&in_style(OWN, &format!("✗ {text}")), 2)?;
+        let text = format!("✗ {}:{what}", harmless(file.display().to_string().as_bytes()));
+        for line in text.lines() {
+            self.page.line(&in_style(OWN, line), 4)?;
+        }
         Ok(())
     }
 
@@ -106,15 +109,24 @@ impl Narrator {
             if self.steps && !matches!(step.action, Action::Note(_) | Action::Predict(_)) {
                 self.wait_for_leave(step, source)?;
             }
-            self.tell(step, source).map_err(|stop| match stop {
-                Break::Failed(what) => {
-                    Break::Failed(format!("line {}: {}: {what}", step.line, harmless(step.text.as_bytes())))
-                }
-                other => other,
-            })?;
+            let told = self.tell(step, source);
             self.page.flush()?;
+            if let Err(Break::Failed(what)) = told {
+                return Err(self.told_with_its_place(step, &what, source));
+            }
+            told?;
         }
         Ok(())
+    }
+
+    /// What went wrong, where in the scene, and how the sockets are.
+    fn told_with_its_place(&self, step: &Step, what: &str, source: &mut dyn Source) -> Break {
+        let mut text = format!("{}: {}\n  {what}", step.line, harmless(step.text.as_bytes()));
+        // Where even these cannot be had, the failure is what counts.
+        for line in source.look().unwrap_or_default() {
+            text.push_str(&format!("\n    {line}"));
+        }
+        Break::Failed(text)
     }
 
     fn tell(&mut self, step: &Step, source: &mut dyn Source) -> Result<(), Break> {
@@ -250,11 +262,14 @@ impl Narrator {
         }
         let text = harmless(step.text.as_bytes());
         self.page.line(&format!("{} line {}: {text}", in_style(OWN, "next,"), step.line), 4)?;
-        self.page.line(&quiet("space goes on, q ends"), 2)?;
+        self.page.line(&quiet("space goes on, q ends it"), 2)?;
         self.page.flush()?;
+        let stdin = stdin();
+        // Where it is no terminal, what comes is taken as keys all the same.
+        let _keys = Keys::one_by_one(stdin.as_fd()).ok();
         loop {
             match self.input.key(source)? {
-                Some(' ' | '\n' | '\r' | 'n') => return Ok(()),
+                Some(' ' | '\n' | '\r') => return Ok(()),
                 Some('q' | '\u{4}') | None => return Err(Break::Quit),
                 Some(_) => {}
             }

@@ -6,9 +6,8 @@ use std::fs;
 
 use super::known::Known;
 use super::measure::{Held, Picture};
-use crate::event::{Call, Endpoint, Event, Segment, Socket, What, Who};
+use crate::event::{Call, Descriptor, Endpoint, Event, Named, Segment, Socket, What, Who};
 use crate::sys::descriptor;
-use crate::view::paint::harmless;
 use crate::view::{describe, notation};
 
 /// More sockets than these nobody reads one by one.
@@ -55,7 +54,7 @@ fn row(held: &Held, picture: &Picture, known: &Known, roles: &[String]) -> (usiz
             Some(other) => role_at(other, picture, known),
             None => known.owner_of(&socket.remote, &socket.local).unwrap_or("nobody").into(),
         };
-        let arrow = if serves(picture, &socket.local) { "←" } else { "→" };
+        let arrow = if known.serves(&socket.local) { "←" } else { "→" };
         format!("{owner} {arrow} {peer}")
     };
     let mut rest: Vec<String> = describe::queues(socket).into_iter().collect();
@@ -65,11 +64,6 @@ fn row(held: &Held, picture: &Picture, known: &Known, roles: &[String]) -> (usiz
 
 fn is_other_end(one: &Socket, other: &Socket) -> bool {
     !one.is_listening() && one.local.is_same_as(&other.remote) && one.remote.is_same_as(&other.local)
-}
-
-/// Whether somebody listens there.
-fn serves(picture: &Picture, end: &Endpoint) -> bool {
-    picture.sockets.iter().any(|held| held.socket.is_listening() && held.socket.local.port() == end.port())
 }
 
 /// Whose socket it is: who holds it, who had it, or who listens where it came in.
@@ -105,21 +99,21 @@ fn holders(held: &Held) -> String {
 }
 
 /// The processes, each with its descriptors of sockets and of what waits for them.
-pub fn processes(known: &Known, picture: &Picture) -> Vec<String> {
+pub fn processes(known: &Known) -> Vec<String> {
     let mut lines = Vec::new();
     for (role, pid) in known.processes() {
         let mut fds: Vec<(i32, String)> = Vec::new();
         for entry in fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten() {
             let Some(fd) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
-            if fd > 2 {
-                fds.push((fd, stands_for(pid, fd, picture, known)));
+            if let Some(what) = stands_for(pid, fd, known) {
+                fds.push((fd, what));
             }
         }
         fds.sort();
         let threads = fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count);
         let fds: Vec<String> = fds.into_iter().map(|(fd, what)| format!("{fd}<{what}>")).collect();
         let threads = if threads > 1 { format!("{threads} threads  ") } else { String::new() };
-        let fds = if fds.is_empty() { "no descriptor but 0, 1 and 2".into() } else { fds.join(" ") };
+        let fds = if fds.is_empty() { "no socket".into() } else { fds.join(" ") };
         lines.push(format!("{role}  {threads}{fds}"));
     }
     for (role, end) in &known.ends {
@@ -128,11 +122,15 @@ pub fn processes(known: &Known, picture: &Picture) -> Vec<String> {
     lines
 }
 
-fn stands_for(pid: u32, fd: i32, picture: &Picture, known: &Known) -> String {
-    let Ok(names) = descriptor::look_at(pid, fd) else { return "?".into() };
-    let shown = notation::descriptor(&crate::event::Descriptor { fd, names });
+/// What a descriptor stands for, if it is a socket or waits for some.
+fn stands_for(pid: u32, fd: i32, known: &Known) -> Option<String> {
+    let names = descriptor::look_at(pid, fd).ok()?;
+    if matches!(&names, Named::Other(name) if !name.starts_with("socket:[") && !name.starts_with("anon_inode:[event")) {
+        return None;
+    }
+    let shown = notation::descriptor(&Descriptor { fd, names });
     let inside = shown.split_once('<').map_or(shown.as_str(), |(_, rest)| rest.trim_end_matches('>'));
-    Names::new(known, picture).in_place_of_ports(inside)
+    Some(Names::new(known).in_place_of_ports(inside))
 }
 
 /// Who is meant by a port that the kernel has chosen.
@@ -140,15 +138,11 @@ pub struct Names(Vec<(u16, String)>);
 
 impl Names {
     /// Of the connections that are known: those ports at which nobody listens.
-    pub fn new(known: &Known, picture: &Picture) -> Self {
+    pub fn new(known: &Known) -> Self {
         let mut names: Vec<(u16, String)> = Vec::new();
-        let mut used: BTreeSet<u16> = BTreeSet::new();
-        for ours in &known.connections {
-            let Some(port) = ours.local.port().filter(|_| !serves(picture, &ours.local)) else { continue };
-            // The side that was connected to has the port of whoever listened there, who may be gone.
-            let is_server = known.connections.iter().filter(|other| other.local.port() == Some(port)).count() > 1
-                || known.threads.keys().any(|role| role == &ours.role && role.starts_with("server"));
-            if !is_server && used.insert(port) {
+        for ours in known.connections.iter().filter(|ours| !known.serves(&ours.local)) {
+            let Some(port) = ours.local.port() else { continue };
+            if !names.iter().any(|(named, _)| *named == port) {
                 names.push((port, ours.role.clone()));
             }
         }
@@ -211,27 +205,22 @@ fn is_restarted(call: &Call) -> bool {
 }
 
 /// The segments among these events.
-pub fn segments(events: &[Event], known: &Known, picture: &Picture) -> Vec<String> {
+pub fn segments(events: &[Event], known: &Known) -> Vec<String> {
     let mut lines = Vec::new();
     for event in events {
         if let What::Segment(segment) = &event.what {
-            lines.push(format!("{}  {}", ends(segment, known, picture), notation::segment(segment)));
+            lines.push(format!("{}  {}", ends(segment, known), notation::segment(segment)));
         }
     }
     if lines.is_empty() { vec!["no segment".into()] } else { lines }
 }
 
-fn ends(segment: &Segment, known: &Known, picture: &Picture) -> String {
+fn ends(segment: &Segment, known: &Known) -> String {
     let name = |local: Endpoint, remote: Endpoint| match known.owner_of(&local, &remote) {
         Some(role) => role.to_owned(),
-        None if serves(picture, &local) => "server".into(),
-        None => format!(":{}", local.port().unwrap_or(0)),
+        None if known.serves(&local) => "server".into(),
+        None => "(a socket that is gone)".into(),
     };
     let (from, to) = (Endpoint::Inet(segment.from), Endpoint::Inet(segment.to));
     format!("{} → {}", name(from.clone(), to.clone()), name(to, from))
-}
-
-/// The call that a thread is in, for who has waited for it in vain.
-pub fn call_in_words(call: &Call) -> String {
-    harmless(notation::call(call).as_bytes())
 }

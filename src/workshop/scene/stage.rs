@@ -16,9 +16,10 @@ use crate::lens::calls::{Gate, Held, Mark, Recipients};
 use crate::lens::table::Tables;
 use crate::scene::{Asked, PATIENCE, Scene, Shown, Value};
 use crate::sys::process;
-use crate::view::describe;
+use crate::view::paint::harmless;
+use crate::view::{describe, notation};
 use crate::workshop::watch::session::Session;
-use crate::workshop::watch::{Part, how_it_ended, words};
+use crate::workshop::watch::{Part, Play, how_it_ended, words};
 use crate::workshop::{Problem, build, labs};
 
 /// For how long nothing must have changed until what the kernel shows counts as settled. Longer than the 40 ms by which Linux may
@@ -37,7 +38,9 @@ pub struct Stage<'a> {
     scene: &'a Scene,
     parts: Vec<Part>,
     tables: Tables,
-    /// Of the machine's own network only this port is looked at.
+    /// The port that `{port}` stands for.
+    pub port: u16,
+    /// Of the machine's own network only that port is looked at.
     port_of_interest: Option<u16>,
     events: Events,
     /// How long a step may take.
@@ -55,13 +58,12 @@ pub enum Goal<'a> {
 impl<'a> Stage<'a> {
     /// Nobody runs yet.
     pub fn new(
-        session: Session<'a>,
+        mut session: Session<'a>,
         scene: &'a Scene,
         parts: Vec<Part>,
-        port_of_interest: Option<u16>,
+        play: &Play,
         events: Events,
     ) -> Result<Self, Problem> {
-        let mut session = session;
         session.be_directed();
         Ok(Self {
             session,
@@ -69,7 +71,8 @@ impl<'a> Stage<'a> {
             scene,
             parts,
             tables: Tables::open().map_err(Problem::while_doing("ask for sockets (NETLINK_SOCK_DIAG)"))?,
-            port_of_interest,
+            port: play.port,
+            port_of_interest: (!play.rung.has_own_network()).then_some(play.port),
             events,
             patience: PATIENCE,
             printed: (0, 0),
@@ -123,14 +126,14 @@ impl<'a> Stage<'a> {
             if self.session.observation.let_go(role, gate.clone()).map_err(asking)? > 0 {
                 return Ok(());
             }
+            // It was there a moment ago: the news of its end is under way.
+            if let Some(end) = self.known.ends.get(role) {
+                return Err(Break::Failed(format!("{role} {}", how_it_ended(*end))));
+            }
             if begun.elapsed() >= self.patience {
                 return Err(Break::Failed(format!("there is no {role}; there {}", self.who_is_there())));
             }
             self.turn()?;
-            // Somebody who was killed a moment ago: the end is told only now, and is for the caller to judge.
-            if self.known.ends.contains_key(role) {
-                return Ok(());
-            }
         }
     }
 
@@ -145,15 +148,15 @@ impl<'a> Stage<'a> {
 
     /// Lets a program run until it is somewhere, and holds it there; or until it has ended.
     pub fn lead(&mut self, role: &str, goal: &Goal) -> Result<(), Break> {
-        if let (Goal::End, true) = (goal, self.known.ends.contains_key(role)) {
-            return Ok(());
-        }
         self.known.held.clear();
         let gate = match goal {
             Goal::Mark(mark) => Gate::Until((*mark).clone()),
             Goal::End => Gate::Open,
         };
-        self.let_go(role, &gate)?;
+        if let Err(stop) = self.let_go(role, &gate) {
+            let has_ended = self.known.ends.contains_key(role);
+            return if has_ended && matches!(goal, Goal::End) { Ok(()) } else { Err(stop) };
+        }
         let begun = Instant::now();
         loop {
             let is_there = self.known.held.iter().any(|(its, held)| its == role && *held != Held::AtItsBeginning);
@@ -174,7 +177,7 @@ impl<'a> Stage<'a> {
                 return Err(Break::Failed(format!(
                     "{role} did not get there within {} s: {}",
                     self.patience.as_secs(),
-                    self.whereabouts(role)
+                    self.whereabouts(role)?
                 )));
             }
             self.turn()?;
@@ -196,19 +199,29 @@ impl<'a> Stage<'a> {
 
     fn last_words(&self, role: &str) -> String {
         let player = self.session.players.iter().find(|player| player.role == role);
-        let words: Vec<String> =
-            player.into_iter().flat_map(|player| player.last_words().map(crate::view::paint::harmless)).collect();
+        let words: Vec<String> = player.into_iter().flat_map(|player| player.last_words().map(harmless)).collect();
         if words.is_empty() { String::new() } else { format!("; its last words:\n    {}", words.join("\n    ")) }
     }
 
-    /// Where somebody is who did not get where they should.
-    fn whereabouts(&self, role: &str) -> String {
-        let Some(thread) = self.known.threads.get(role) else { return format!("there is no {role}") };
-        match (&thread.inside, thread.last_calls.back()) {
-            (Some(call), _) => format!("it is in {}", show::call_in_words(call)),
-            (None, Some(call)) => format!("its last call of interest was {}", show::call_in_words(call)),
+    /// Where somebody is who did not get where they should, and who of the family is held.
+    fn whereabouts(&mut self, role: &str) -> Result<String, Break> {
+        self.picture()?;
+        let Some(thread) = self.known.threads.get(role) else { return Ok(format!("there is no {role}")) };
+        let where_it_is = match (&thread.inside, thread.last_calls.back()) {
+            (Some(call), _) => format!("it is in {}", notation::call(call)),
+            (None, Some(call)) => format!("the last that it has done was {}", notation::call(call)),
             (None, None) => "it has made no call of interest".into(),
+        };
+        let mut text = show::Names::new(&self.known).in_place_of_ports(&where_it_is);
+        let program = role.split('/').next().unwrap_or(role);
+        let family =
+            self.known.threads.iter().filter(|(its, thread)| {
+                thread.is_held && its.as_str() != role && its.split('/').next() == Some(program)
+            });
+        for (its, _) in family {
+            text.push_str(&format!("; {its} is held meanwhile"));
         }
+        Ok(text)
     }
 
     /// Types a text for a program.
@@ -309,6 +322,17 @@ impl<'a> Stage<'a> {
         if wanted.admits(&found) { Ok(Ok(())) } else { self.wait_for(asked, wanted) }
     }
 
+    /// What was expected, and what was seen instead.
+    pub fn not_met(&self, asked: &Asked, wanted: &Value, found: &Value) -> Break {
+        let found = harmless(found.to_string().as_bytes());
+        let seconds = self.patience.as_secs();
+        let mut text = format!("expected {asked} {wanted} within {seconds} s; seen instead: {found}");
+        if self.known.threads.get(&asked.role).is_some_and(|thread| thread.is_held) {
+            text.push_str(&format!(" (it is held, and does nothing until the scene lets it: {} freely)", asked.role));
+        }
+        Break::Failed(text)
+    }
+
     fn measured(&self, asked: &Asked, picture: &Picture) -> Value {
         measure(asked, picture, &self.known, &Told { events: &self.events.borrow() })
     }
@@ -335,17 +359,17 @@ impl<'a> Stage<'a> {
         let roles = self.roles();
         match what {
             Shown::States => Ok(show::states(&picture, &self.known, &roles)),
-            Shown::Processes => Ok(show::processes(&self.known, &picture)),
+            Shown::Processes => Ok(show::processes(&self.known)),
             Shown::Calls | Shown::Segments => {
                 self.hear_all()?;
                 let events = self.events.borrow();
-                let names = show::Names::new(&self.known, &picture);
+                let names = show::Names::new(&self.known);
                 if what == Shown::Calls {
                     let from = std::mem::replace(&mut self.printed.0, events.len());
                     return Ok(show::calls(&events[from..], &names, &roles));
                 }
                 let from = std::mem::replace(&mut self.printed.1, events.len());
-                Ok(show::segments(&events[from..], &self.known, &picture))
+                Ok(show::segments(&events[from..], &self.known))
             }
             // Drawn by the page itself: see `events`.
             Shown::Ladder => {

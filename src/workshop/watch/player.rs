@@ -1,6 +1,7 @@
 //! A program while it is watched: what it prints, and what is typed for it.
 
 use std::collections::VecDeque;
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -25,6 +26,8 @@ pub struct Player {
     pub role: String,
     pub pid: u32,
     pub ended: Option<End>,
+    /// Its program and arguments, with the port in them.
+    pub command: Vec<OsString>,
     output: Lines,
     errors: Lines,
     last_words: VecDeque<Vec<u8>>,
@@ -46,12 +49,14 @@ impl Player {
         let piping = Problem::while_doing("open a pipe to a program");
         let (errors, its_errors) = io::pipe().map_err(&piping)?;
         let (its_input, input) = io::pipe().map_err(&piping)?;
+        let command = part.words(port);
         let start = Start {
-            command: part.words(port),
+            command: command.clone(),
             // Its output is shown line by line, among others': colours and cursor movements would not survive that.
             environment: vec![("PORT", port.to_string()), ("TERM", "dumb".into())],
             stdio: [Some(OwnedFd::from(its_input)), Some(its_terminal), Some(OwnedFd::from(its_errors))],
             own_group: true,
+            no_other_descriptors: true,
             calls: syscall::numbers(),
         };
         let pid = observation
@@ -64,6 +69,7 @@ impl Player {
             role: part.role.clone(),
             pid,
             ended: None,
+            command,
             output: Lines::new(terminal),
             errors: Lines::new(errors.into()),
             last_words: VecDeque::new(),

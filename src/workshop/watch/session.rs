@@ -297,11 +297,8 @@ impl<'a> Session<'a> {
     }
 
     fn refused(&self, pid: u32, errno: Errno) -> Problem {
-        let role = self.players.iter().find(|player| player.pid == pid).map(|player| player.role.as_str());
-        let parts = self.play.server.iter().chain(&self.play.clients);
-        let part = parts.into_iter().find(|part| Some(part.role.as_str()) == role);
-        let command = part.map(|part| part.words(self.play.port)).unwrap_or_default();
-        Problem::Told(run::not_started(&command, errno))
+        let player = self.players.iter().find(|player| player.pid == pid);
+        Problem::Told(run::not_started(player.map_or(&[], |player| &player.command), errno))
     }
 
     /// The server waits for clients on a socket from now on.

@@ -1,0 +1,91 @@
+//! The last calls of a server that is followed, for whoever asks why it failed.
+
+use std::collections::VecDeque;
+
+use crate::event::{Call, End, Event, What, Who};
+use crate::view::describe;
+use crate::view::notation;
+use crate::view::paint::harmless;
+
+/// How many of them are kept, and how many are shown.
+const KEPT: usize = 256;
+const SHOWN: usize = 8;
+/// How long a line may be; a call can have a long text in it.
+const LONGEST: usize = 200;
+
+/// The latest calls, in the order in which they returned. Those that have not returned are the last.
+#[derive(Default)]
+pub struct LastCalls {
+    returned: VecDeque<(Who, Line)>,
+    entered: Vec<(Who, Call)>,
+}
+
+enum Line {
+    Call(Box<Call>),
+    Text(String),
+}
+
+impl LastCalls {
+    /// Keeps it if it is a call, or something else that says what happened to a process.
+    pub fn take(&mut self, event: Event) {
+        let line = match event.what {
+            What::Called(call) => return self.entered.push((event.who, call)),
+            What::Returned(call) => {
+                self.entered.retain(|(_, entered)| entered.id != call.id);
+                Line::Call(Box::new(call))
+            }
+            What::Forked { child: Who::Program { pid, .. }, is_thread } => {
+                Line::Text(format!("makes {} {pid}", if is_thread { "thread" } else { "process" }))
+            }
+            What::Signalled(signal) => Line::Text(format!("gets {}", describe::signal(signal))),
+            What::Ended(end) => {
+                self.entered.retain(|(who, _)| *who != event.who);
+                Line::Text(how_it_ended(end))
+            }
+            _ => return,
+        };
+        self.returned.push_back((event.who, line));
+        if self.returned.len() > KEPT {
+            self.returned.pop_front();
+        }
+        if self.entered.len() > KEPT {
+            self.entered.remove(0);
+        }
+    }
+
+    /// The last of them as lines: `[server 812] accept4(3<listen :7003>, …) = 4<…>`.
+    pub fn lines(&self) -> Vec<String> {
+        let waiting = self.entered.iter().rev().take(SHOWN / 2).rev();
+        let waiting: Vec<String> =
+            waiting.map(|(who, call)| line(who, &format!("{} … has not returned", notation::call(call)))).collect();
+        let room = SHOWN - waiting.len();
+        let returned = self.returned.iter().rev().take(room).rev().map(|(who, what)| match what {
+            Line::Call(call) => {
+                line(who, &format!("{} = {}", notation::call(call), notation::result(call).unwrap_or_default()))
+            }
+            Line::Text(text) => line(who, text),
+        });
+        returned.chain(waiting).collect()
+    }
+}
+
+fn line(who: &Who, text: &str) -> String {
+    let who = match who {
+        Who::Program { role, pid } => format!("{} {pid}", harmless(role.as_bytes())),
+        _ => "server".into(),
+    };
+    let mut line = format!("[{who}] {text}");
+    if let Some((end, _)) = line.char_indices().nth(LONGEST) {
+        line.truncate(end);
+        line.push('…');
+    }
+    line
+}
+
+/// `exited with code 3`, `was ended by SIGSEGV`.
+pub fn how_it_ended(end: End) -> String {
+    match end {
+        End::Exited(code) => format!("exited with code {code}"),
+        End::Killed(signal) => format!("was ended by {}", describe::signal(signal)),
+    }
+}

@@ -1,0 +1,243 @@
+//! Checks of how a server goes on: after a reset, after many clients, after a signal, after its own end.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use nix::sys::socket::{setsockopt, sockopt};
+use nix::sys::time::{TimeVal, TimeValLike};
+
+use super::case::{Case, Failure, SOON, Step, Stopped};
+use super::evidence;
+use super::pour::{Pour, counted};
+use super::report::Kind;
+use crate::event::State;
+use crate::sys::descriptor;
+
+/// How many clients come and go.
+const CLIENTS: usize = 20;
+/// The most that is sent to a server that does not wait for its client to read.
+const MOST: usize = 16 * 1024 * 1024;
+
+pub fn reset(case: &mut Case) -> Step {
+    case.start()?;
+    let mut reading = case.connect("a client connects")?;
+    case.echo(&mut reading, b"hello\n", "echo")?;
+    reading.reset();
+    case.done("it resets (RST)");
+    let mut next = case.connect("the next one connects")?;
+    case.echo(&mut next, b"hello\n", "echo")?;
+    next.close();
+
+    // And one that resets while the server is writing to it.
+    let mut deaf = case.connect("a client connects that reads nothing")?;
+    // Until the server cannot write any more, and so does not read any more, or for a while.
+    let mut pour = Pour::of(case.something_long());
+    case.pour(&mut deaf, &mut pour, MOST)?;
+    deaf.reset();
+    case.done("it resets while the server writes");
+    let mut last = case.connect("the next one connects")?;
+    case.echo(&mut last, b"hello\n", "echo")
+}
+
+/// What a server has at one moment.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Belongings {
+    descriptors: usize,
+    processes: usize,
+    threads: u32,
+}
+
+fn belongings(case: &Case) -> Result<Belongings, Stopped> {
+    let family = case.family();
+    let running = family.iter().filter(|member| !member.is_zombie());
+    Ok(Belongings {
+        descriptors: case.descriptors()?.count(),
+        processes: running.clone().count(),
+        threads: running.map(|member| member.threads).sum(),
+    })
+}
+
+/// As soon as they stay the same for a moment.
+fn at_rest(case: &mut Case) -> Result<Belongings, Stopped> {
+    let mut before = belongings(case)?;
+    for _ in 0..50 {
+        case.wait(Duration::from_millis(20))?;
+        let now = belongings(case)?;
+        if now == before {
+            break;
+        }
+        before = now;
+    }
+    Ok(before)
+}
+
+fn come_and_go(case: &mut Case, count: usize, step: &str) -> Step {
+    for _ in 0..count {
+        let mut client = case.quietly(|case| case.connect("a client connects"))?;
+        case.quietly(|case| case.echo(&mut client, b"hello\n", "echo"))?;
+        client.close();
+    }
+    case.done(step);
+    Ok(())
+}
+
+/// A monitor does this, and whoever scans ports.
+fn look_in(case: &mut Case, count: usize, step: &str) -> Step {
+    for _ in 0..count {
+        case.quietly(|case| case.connect("a client connects"))?.close();
+    }
+    case.done(step);
+    Ok(())
+}
+
+pub fn no_leak(case: &mut Case) -> Step {
+    case.start()?;
+    come_and_go(case, 2, "2 clients come and go")?;
+    let before = at_rest(case)?;
+    come_and_go(case, CLIENTS, "20 clients come and go")?;
+    look_in(case, CLIENTS, "20 more come, say nothing, and go")?;
+    // What is made once, and late, is no leak; what is made for each client is.
+    let leaks = |now: Belongings| {
+        let more = |now: usize, before: usize| now >= before + CLIENTS / 2;
+        more(now.descriptors, before.descriptors)
+            || more(now.processes, before.processes)
+            || more(now.threads as usize, before.threads as usize)
+    };
+    let gave_back = case.until(SOON, |case| Ok((!leaks(belongings(case)?)).then_some(())))?;
+    if gave_back.is_some() {
+        return Ok(());
+    }
+    let now = belongings(case)?;
+    let in_words = |what: Belongings| {
+        format!("{} descriptors, {} processes, {} threads", what.descriptors, what.processes, what.threads)
+    };
+    let most = case.descriptors()?.most();
+    let failure = case.fail(Kind::WrongState, format!("as many as before: {}", in_words(before)), in_words(now));
+    Err(match most {
+        Some(most) if now.descriptors > before.descriptors => failure.because(most),
+        _ => failure.because("for each client something was made that does not end with it"),
+    })
+}
+
+pub fn restart(case: &mut Case) -> Step {
+    case.start()?;
+    let mut client = case.connect("connect")?;
+    case.echo(&mut client, b"hello\n", "echo")?;
+    // Its end closes its side first; when the client closes, too, TIME-WAIT is left on the server's port.
+    case.kill_all()?;
+    case.done("the server is killed");
+    case.until(SOON, |_| {
+        client.listen();
+        Ok(client.ended)
+    })?;
+    client.close();
+    let port = case.port();
+    let left_over = case.until(SOON, |case| {
+        let is_it = |state: State, local: Option<u16>| state == State::TimeWait && local == Some(port);
+        Ok(case.sockets()?.iter().any(|socket| is_it(socket.state, socket.local.port())).then_some(()))
+    })?;
+    case.done(if left_over.is_some() { "TIME-WAIT on its port" } else { "nothing is left on its port" });
+    let expected = format!("it to listen on port {port} again");
+    match case.start_again(Duration::from_secs(5)) {
+        Ok(()) => case.done("start and listen again"),
+        Err(Stopped::Failed(failure)) if failure.kind != Kind::WrongState => {
+            let why = "SO_REUSEADDR was not set before bind(): without it bind() says EADDRINUSE as long as the kernel \
+                       holds any connection of the port";
+            return Err(Box::new(Failure { kind: Kind::NeverListened, expected, ..*failure }).because(why));
+        }
+        Err(other) => return Err(other),
+    }
+    let mut client = case.connect("connect")?;
+    case.echo(&mut client, b"hello\n", "echo")
+}
+
+/// A call that a signal interrupts returns EINTR only where the program has a handler for it; or, signal(7), when the socket
+/// has a time limit and the process is stopped and continued: that can be done to any program.
+pub fn interrupted(case: &mut Case) -> Step {
+    case.start()?;
+    give_time_limit_to_listener(case)?;
+    // A call that has begun is not concerned: accept() has to be called anew.
+    let mut first = case.connect("a client connects")?;
+    case.echo(&mut first, b"hello\n", "echo")?;
+    first.close();
+    let mut pids: BTreeSet<u32> = case.family().iter().map(|member| member.pid).collect();
+    stop_and_continue(case, &pids, "accept() is interrupted (EINTR)")?;
+    let mut second = case.connect("the next one connects")?;
+    case.echo(&mut second, b"hello\n", "echo")?;
+
+    let socket = case.servers_end(&second)?;
+    let owner = socket.and_then(|socket| socket.owners.first().cloned());
+    if let Some(owner) = owner {
+        give_time_limit(owner.pid, owner.fd)?;
+    }
+    case.echo(&mut second, b"once more\n", "echo")?;
+    pids.extend(case.family().iter().map(|member| member.pid));
+    stop_and_continue(case, &pids, "read() is interrupted (EINTR)")?;
+    case.echo(&mut second, b"still there?\n", "echo")?;
+    second.close();
+    let mut last = case.connect("the next one connects")?;
+    case.echo(&mut last, b"hello\n", "echo")
+}
+
+/// A write() that sleeps is woken by a signal, any signal, and says then how much it has taken. The rest is not yet written.
+pub fn short_write(case: &mut Case) -> Step {
+    case.start()?;
+    for round in 1..=3 {
+        let mut client = case.connect("a client connects")?;
+        // Another length each time: where the buffers end within what is written is up to the kernel.
+        case.echo(&mut client, &vec![b'x'; 7777 * round], "echo")?;
+        let mut pour = Pour::of(counted(MOST));
+        case.pour(&mut client, &mut pour, MOST)?;
+        case.done(format!("it writes and does not read: after {} bytes it has to wait", pour.written));
+        let pids: BTreeSet<u32> = case.family().iter().map(|member| member.pid).collect();
+        stop_and_continue(case, &pids, "write() is interrupted")?;
+        client.shutdown_write();
+        let sent = pour.written;
+        case.collect(&mut client, &mut pour, sent, "it reads: all that it sent comes back")?;
+        case.expect_fin(&mut client, SOON, "FIN")?;
+    }
+    Ok(())
+}
+
+fn give_time_limit_to_listener(case: &mut Case) -> Step {
+    let sockets = case.sockets_and_owners()?;
+    let listener = sockets.iter().find(|socket| socket.is_listening());
+    let owner = listener.and_then(|socket| socket.owners.first().cloned());
+    match owner {
+        Some(owner) => give_time_limit(owner.pid, owner.fd),
+        None => Err(Stopped::NotJudged("the listening socket's owner may not be known".into())),
+    }
+}
+
+/// An hour: nothing but that its calls return EINTR where they otherwise would be begun anew by the kernel.
+fn give_time_limit(pid: u32, fd: u32) -> Step {
+    let copied = descriptor::copy_of(pid, fd.cast_signed());
+    let set = copied.and_then(|socket| Ok(setsockopt(&socket, sockopt::ReceiveTimeout, &TimeVal::seconds(3600))?));
+    set.map_err(|error| {
+        let error = crate::sys::with_name(&error);
+        Stopped::NotJudged(format!("the sockets of pid {pid} may not be touched (pidfd_getfd: {error})"))
+    })
+}
+
+fn stop_and_continue(case: &mut Case, pids: &BTreeSet<u32>, step: &str) -> Step {
+    // In the call, and not on the way to it.
+    case.until(SOON, |case| Ok(case.family().iter().all(|member| !member.is_busy()).then_some(())))?;
+    for signal in [Signal::SIGSTOP, Signal::SIGCONT] {
+        pids.iter().for_each(|&pid| case.signal(pid, signal));
+        let is_stopped = |state: char| matches!(state, 'T' | 't');
+        case.until(SOON, |case| {
+            let family = case.family();
+            let stopped = family.iter().filter(|member| is_stopped(member.state)).count();
+            let wanted = if signal == Signal::SIGSTOP { family.len() } else { 0 };
+            Ok((stopped == wanted).then_some(()))
+        })?;
+    }
+    if case.is_gone() {
+        let expected = "the server to go on when it was stopped and continued";
+        let failure = case.fail(Kind::Crashed, expected, "it has ended");
+        return Err(failure.because(evidence::EINTR));
+    }
+    case.done(step);
+    Ok(())
+}

@@ -1,0 +1,266 @@
+//! Checks of labs 5 and 6: one thread for all clients, which sleeps only while nobody is ready.
+
+use std::time::{Duration, Instant};
+
+use super::case::{Case, SOON, Step};
+use super::pour::{Pour, Poured, counted};
+use super::report::Kind;
+use super::{Client, evidence};
+use crate::sys::process;
+use crate::workshop::Problem;
+
+/// How many clients are there at once, where it is about one thread for all of them, and where it is about many.
+const SOME: usize = 5;
+const MANY: usize = 300;
+/// How much comes back: more than all buffers between the two hold.
+const MUCH: usize = 12 * 1024 * 1024;
+/// How much a server may take from a client that reads nothing. The kernel's own buffers are part of it.
+const BOUND: usize = 64 * 1024 * 1024;
+/// How long a server is watched that has nothing to do, and how often it is looked at.
+const WATCHED: Duration = Duration::from_millis(1000);
+const LOOK: Duration = Duration::from_millis(20);
+/// The time limit in the exercise's command line.
+const LIMIT: Duration = Duration::from_secs(1);
+
+pub fn one_thread(case: &mut Case) -> Step {
+    case.start()?;
+    let mut clients = Vec::new();
+    for _ in 0..SOME {
+        let mut client = case.quietly(|case| case.connect("a client connects"))?;
+        case.quietly(|case| case.echo(&mut client, b"hello\n", "echo"))?;
+        clients.push(client);
+    }
+    case.done("5 clients, each served");
+    let family = case.family();
+    let processes = family.iter().filter(|member| !member.is_zombie()).count();
+    let threads: u32 = family.iter().map(|member| member.threads).sum();
+    if (processes, threads) == (1, 1) {
+        return Ok(());
+    }
+    let seen = format!("{processes} processes with {threads} threads");
+    Err(case.fail(Kind::WrongState, "one process with one thread for 5 clients", seen).into())
+}
+
+pub fn all_bytes(case: &mut Case) -> Step {
+    case.start()?;
+    let mut client = case.connect("connect")?;
+    case.echo(&mut client, b"hello\n", "echo")?;
+    let mut pour = Pour::of(counted(MUCH));
+    wait_for_room(case, &mut client, &mut pour)?;
+    case.collect(&mut client, &mut pour, MUCH, "it reads: all 12 MiB come back")?;
+    client.shutdown_write();
+    case.expect_fin(&mut client, SOON, "client shutdown(WR), FIN")?;
+
+    // And one that has finished before it has read anything.
+    let mut client = case.connect("another one connects")?;
+    let mut pour = Pour::of(counted(MUCH));
+    wait_for_room(case, &mut client, &mut pour)?;
+    client.shutdown_write();
+    case.done("client shutdown(WR)");
+    let sent = pour.written;
+    case.collect(&mut client, &mut pour, sent, "it reads: all that it sent comes back")?;
+    case.expect_fin(&mut client, SOON, "FIN")
+}
+
+fn wait_for_room(case: &mut Case, client: &mut Client, pour: &mut Pour) -> Step {
+    match case.pour(client, pour, MUCH)? {
+        Poured::Stuck => case.done(format!("it writes and does not read: after {} bytes it has to wait", pour.written)),
+        Poured::Through => case.done("it writes 12 MiB and does not read"),
+        Poured::Broken(errno) => {
+            let seen = format!("after {} bytes write() said {errno:?} ({})", pour.written, errno.desc());
+            let failure = case.fail(Kind::WrongState, "a client that does not read to have to wait", seen);
+            return Err(failure.because("a send buffer that is full is no failure: write() says EAGAIN, or takes less"));
+        }
+    }
+    Ok(())
+}
+
+/// How often of all times that it was looked at a process was not asleep. One that never sleeps is always found so, however
+/// few of the processors' time it gets.
+fn awake(case: &mut Case) -> Step<(usize, usize)> {
+    let (begun, mut awake, mut all) = (Instant::now(), 0, 0);
+    while begun.elapsed() < WATCHED || all < 25 {
+        case.wait(LOOK)?;
+        awake += usize::from(case.family().iter().any(process::Member::is_busy));
+        all += 1;
+    }
+    Ok((awake, all))
+}
+
+/// Nobody says anything, and the server does nothing; a step.
+fn rests(case: &mut Case, step: &str, why: &str) -> Step {
+    let before: u64 = case.family().iter().map(|member| member.ticks).sum();
+    let (awake, all) = awake(case)?;
+    if awake * 2 <= all {
+        case.done(step);
+        return Ok(());
+    }
+    let ticks = case.family().iter().map(|member| member.ticks).sum::<u64>() - before;
+    let seen = format!("it was at work in {awake} of {all} looks at it, and took {} ms of a processor", ticks * 10);
+    Err(case.fail(Kind::WrongState, format!("{step}: the server to sleep"), seen).because(why))
+}
+
+pub fn idle(case: &mut Case) -> Step {
+    case.start()?;
+    let mut clients = Vec::new();
+    for _ in 0..3 {
+        let mut client = case.quietly(|case| case.connect("a client connects"))?;
+        case.quietly(|case| case.echo(&mut client, b"hello\n", "echo"))?;
+        clients.push(client);
+    }
+    case.done("3 clients, each served");
+    let why = "the call that should wait returns at once: it is asked about something that is always so, such as room \
+               for writing";
+    rests(case, "they say nothing", why)
+}
+
+pub fn many(case: &mut Case) -> Step {
+    case.start()?;
+    let mut clients = Vec::new();
+    for count in 1..=MANY {
+        clients.push(case.quietly(|case| case.connect(&format!("client {count} of {MANY} connects")))?);
+    }
+    case.done(format!("{MANY} clients connect"));
+    // All at once, and from the last to the first: nobody's turn depends on another's.
+    for (number, client) in clients.iter_mut().enumerate().rev() {
+        let _ = client.write(format!("I am number {number}\n").as_bytes());
+    }
+    for (number, client) in clients.iter_mut().enumerate() {
+        let wanted = format!("I am number {number}\n");
+        case.quietly(|case| case.exchange(client, b"", wanted.as_bytes(), &format!("echo for client {}", number + 1)))?;
+    }
+    case.done("each of them says something, and gets it back");
+    Ok(())
+}
+
+pub fn back_pressure(case: &mut Case) -> Step {
+    case.start()?;
+    let mut client = case.connect("connect")?;
+    case.echo(&mut client, b"hello\n", "echo")?;
+    let mut pour = Pour::of(case.something_long());
+    let poured = case.pour(&mut client, &mut pour, BOUND)?;
+    let expected = "a client that writes and does not read to have to wait";
+    match poured {
+        Poured::Stuck => case.done(format!("it writes and does not read: after {} bytes it has to wait", pour.written)),
+        Poured::Through => {
+            let main = case.main();
+            let why = match process::memory(main) {
+                Some(kib) => format!("it reads what it cannot write back, and keeps it: pid {main} has {kib} KiB of its own"),
+                None => "it reads what it cannot write back".into(),
+            };
+            return Err(case.fail(Kind::WrongState, expected, "the server took 64 MiB from it").because(why));
+        }
+        Poured::Broken(errno) => {
+            let seen = format!("after {} bytes write() said {errno:?} ({})", pour.written, errno.desc());
+            return Err(case.fail(Kind::WrongState, expected, seen).into());
+        }
+    }
+    let socket = case.servers_end(&client)?;
+    if socket.is_some_and(|socket| socket.receive_queue > 0) {
+        case.done("its bytes wait in the server's Recv-Q");
+    }
+    let sent = pour.written;
+    let mut got = 0;
+    while got < sent {
+        let more = case.until(SOON, |_| {
+            client.listen();
+            Ok((!client.received.is_empty()).then_some(()))
+        })?;
+        if more.is_none() {
+            let socket = case.servers_end(&client)?;
+            let seen = format!("after {got} of {sent} bytes no more came");
+            let failure = case.fail(Kind::TimedOut, "when it reads at last, all of it to come back", seen);
+            return Err(failure.because(evidence::why_not_served(socket.as_ref(), case.main())));
+        }
+        got += client.take(usize::MAX).len();
+    }
+    case.done("it reads at last, and all of it comes back");
+    Ok(())
+}
+
+/// As many clients as the server has descriptors for, and one more.
+pub fn emfile(case: &mut Case) -> Step {
+    case.start()?;
+    let mut first = case.connect("a client connects")?;
+    case.echo(&mut first, b"hello\n", "echo")?;
+    let main = case.main();
+    let limit = case.descriptors()?.highest(main) + 1 + 2;
+    process::limit_descriptors(main, limit.into()).map_err(Problem::while_doing("lower the server's limit (prlimit)"))?;
+    case.done(format!("its limit is lowered to {limit} descriptors"));
+    // There may be holes below.
+    let mut others = Vec::new();
+    for _ in 0..case.descriptors()?.free_below(main, limit) {
+        let mut other = case.quietly(|case| case.connect("another one connects"))?;
+        case.quietly(|case| case.echo(&mut other, b"hello\n", "echo"))?;
+        others.push(other);
+    }
+    case.done("others connect until none is left");
+    let mut last = case.connect("one more connects")?;
+    let words = b"let me in\n";
+    let _ = last.write(words);
+    let why = "accept() says EMFILE at once, and the listening socket stays ready: it must not be asked again and again";
+    rests(case, "it waits", why)?;
+    case.echo(&mut first, b"still here\n", "echo for the first")?;
+    last.listen();
+    if last.ended.is_some() {
+        case.done("it was turned away");
+        last = case.connect("it comes again")?;
+        let _ = last.write(words);
+    }
+    first.close();
+    // A server may look only now and then whether a descriptor is free again.
+    let served = case.until(SOON * 3, |_| {
+        last.listen();
+        Ok((last.received.len() >= words.len() || last.ended.is_some()).then_some(()))
+    })?;
+    if served.is_none() {
+        let socket = case.servers_end(&last)?;
+        let seen = "it was not served within 3 s";
+        let failure = case.fail(Kind::TimedOut, "when the first has gone, the last one to be served", seen);
+        return Err(failure.because(evidence::why_not_served(socket.as_ref(), main)));
+    }
+    case.exchange(&mut last, b"", words, "the first closes, the last one is served")
+}
+
+/// Lab 5 with `--time-out 1`.
+pub fn time_out(case: &mut Case) -> Step {
+    case.start()?;
+    let mut talker = case.connect("a client connects")?;
+    case.echo(&mut talker, b"hello\n", "echo")?;
+    let mut silent = case.connect("another one connects")?;
+    let said = Instant::now();
+    case.echo(&mut silent, b"hello\n", "echo; from now on it is silent")?;
+    let expected = "a FIN for the one that is silent, after 1 s";
+    // The other one says something all the time. Where we are late with it, that is not the server's fault.
+    let (mut spoke, mut longest) = (Instant::now(), Duration::ZERO);
+    while said.elapsed() < LIMIT * 5 && silent.ended.is_none() {
+        case.wait(LIMIT / 10)?;
+        longest = longest.max(spoke.elapsed());
+        spoke = Instant::now();
+        silent.listen();
+        let spoken = case.quietly(|case| case.echo(&mut talker, b"still here\n", "echo for the one that speaks"));
+        if longest > LIMIT / 2 {
+            let why = format!("this machine left a client waiting for {} ms", longest.as_millis());
+            return Err(super::case::Stopped::NotJudged(why));
+        }
+        spoken?;
+    }
+    let took = said.elapsed();
+    if silent.ended.is_none() {
+        let failure = case.fail(Kind::TimedOut, expected, "none was seen within 5 s");
+        return Err(failure.because("poll() sleeps until somebody says something, unless it is told for how long at most"));
+    }
+    case.expect_fin(&mut silent, SOON, "FIN for the one that is silent")?;
+    if took < LIMIT.mul_f64(0.95) {
+        return Err(case.fail(Kind::WrongState, expected, format!("it came after {} ms", took.as_millis())).into());
+    }
+    case.echo(&mut talker, b"still here\n", "echo for the one that speaks")?;
+    let said = Instant::now();
+    let mut third = case.connect("a third connects, and says nothing")?;
+    case.wait(LIMIT / 2)?;
+    third.listen();
+    if third.ended.is_some() && said.elapsed() < LIMIT.mul_f64(0.95) {
+        return Err(case.fail(Kind::WrongState, expected, "one that had just come was let go").into());
+    }
+    case.expect_fin(&mut third, LIMIT * 4, "FIN for that one, too")
+}
