@@ -137,10 +137,6 @@ impl<'a> Stage<'a> {
                 return Err(Break::Failed(format!("there is no {role}; there {}", self.who_is_there())));
             }
             self.turn()?;
-            // Somebody who was killed a moment ago: the end is told only now, and is for the caller to judge.
-            if self.known.ends.contains_key(role) {
-                return Ok(());
-            }
         }
     }
 
