@@ -449,3 +449,29 @@ impl LabPrograms {
         Ok(path)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+    use super::*;
+
+    #[test]
+    fn a_program_of_a_lab_stands_for_its_path_as_the_first_word_and_in_braces_anywhere() {
+        // Both are built already: nothing is built for this test.
+        let mut programs =
+            LabPrograms(BTreeMap::from([(1, "/built/lab1-server".into()), (6, "/built/lab6-server".into())]));
+        let mut filled = |word: &str, is_first| {
+            let mut word = OsString::from(word);
+            programs.fill_in(&mut word, is_first).unwrap();
+            word.into_string().unwrap()
+        };
+        assert_eq!(filled("lab1-client", true), "/built/lab1-client");
+        assert_eq!(filled("lab1-client", false), "lab1-client");
+        assert_eq!(
+            filled("ulimit -n 8; exec {lab6-server} --port 7", false),
+            "ulimit -n 8; exec /built/lab6-server --port 7"
+        );
+        assert_eq!(filled("{lab9-server}", false), "{lab9-server}");
+    }
+}
