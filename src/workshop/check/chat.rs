@@ -107,9 +107,8 @@ pub fn order(case: &mut Case) -> Step {
     let mut alice = member(case, "Alice", &mut [])?;
     let mut bob = member(case, "Bob", &mut [&mut alice])?;
     let mut carol = member(case, "Carol", &mut [&mut alice, &mut bob])?;
-    let all_of = |name: &str| -> Vec<u8> {
-        (0..SAID).flat_map(|number| line(&message(&format!("{name} {number}")))).collect()
-    };
+    let all_of =
+        |name: &str| -> Vec<u8> { (0..SAID).flat_map(|number| line(&message(&format!("{name} {number}")))).collect() };
     case.say(&mut alice, &all_of("Alice"), "20 messages in one write")?;
     case.say(&mut bob, &all_of("Bob"), "20 messages in one write")?;
     case.done("Alice and Bob say 20 messages each, in one write each");
@@ -268,4 +267,3 @@ pub fn ends_well(case: &mut Case) -> Step {
         None => Ok(()),
     }
 }
-

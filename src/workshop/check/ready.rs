@@ -145,7 +145,9 @@ pub fn back_pressure(case: &mut Case) -> Step {
         Poured::Through => {
             let main = case.main();
             let why = match process::memory(main) {
-                Some(kib) => format!("it reads what it cannot write back, and keeps it: pid {main} has {kib} KiB of its own"),
+                Some(kib) => {
+                    format!("it reads what it cannot write back, and keeps it: pid {main} has {kib} KiB of its own")
+                }
                 None => "it reads what it cannot write back".into(),
             };
             return Err(case.fail(Kind::WrongState, expected, "the server took 64 MiB from it").because(why));
@@ -185,7 +187,8 @@ pub fn emfile(case: &mut Case) -> Step {
     case.echo(&mut first, b"hello\n", "echo")?;
     let main = case.main();
     let limit = case.descriptors()?.highest(main) + 1 + 2;
-    process::limit_descriptors(main, limit.into()).map_err(Problem::while_doing("lower the server's limit (prlimit)"))?;
+    process::limit_descriptors(main, limit.into())
+        .map_err(Problem::while_doing("lower the server's limit (prlimit)"))?;
     case.done(format!("its limit is lowered to {limit} descriptors"));
     // There may be holes below.
     let mut others = Vec::new();
@@ -198,7 +201,8 @@ pub fn emfile(case: &mut Case) -> Step {
     let mut last = case.connect("one more connects")?;
     let words = b"let me in\n";
     let _ = last.write(words);
-    let why = "accept() says EMFILE at once, and the listening socket stays ready: it must not be asked again and again";
+    let why =
+        "accept() says EMFILE at once, and the listening socket stays ready: it must not be asked again and again";
     rests(case, "it waits", why)?;
     case.echo(&mut first, b"still here\n", "echo for the first")?;
     last.listen();
@@ -248,7 +252,9 @@ pub fn time_out(case: &mut Case) -> Step {
     let took = said.elapsed();
     if silent.ended.is_none() {
         let failure = case.fail(Kind::TimedOut, expected, "none was seen within 5 s");
-        return Err(failure.because("poll() sleeps until somebody says something, unless it is told for how long at most"));
+        return Err(
+            failure.because("poll() sleeps until somebody says something, unless it is told for how long at most")
+        );
     }
     case.expect_fin(&mut silent, SOON, "FIN for the one that is silent")?;
     if took < LIMIT.mul_f64(0.95) {
