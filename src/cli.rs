@@ -330,6 +330,16 @@ enum Command {
     },
     /// List all exercises, and what has been done of them (make progress)
     Progress,
+    /// Check the workshop itself: every exercise, every solution, every planted fault (make check-workshop)
+    ///
+    /// Solutions pass. Starting files compile and fail, by the check that the exercise names. Planted faults are caught by the
+    /// check that names them, and by no other. Scenes play, and their menus hold the truth. Exit code 0 if all of that is so,
+    /// 1 if not.
+    WorkshopCheck {
+        /// Only a lab (3), an exercise (3.2), or a fault by its name
+        #[arg(value_name = "WHICH")]
+        only: Option<String>,
+    },
     /// Say what this machine has for the workshop, and how to get what it lacks (make doctor)
     Doctor,
     /// Run a program and end all of it when standard input closes
@@ -446,6 +456,7 @@ pub fn dispatch(cli: Cli) -> Result<ExitCode, Problem> {
         Command::Solution { number } => exercises::commands::solution(number),
         Command::Reset { number } => exercises::commands::reset(number),
         Command::Progress => exercises::commands::progress(),
+        Command::WorkshopCheck { only } => exercises::verify::verify(only.as_deref()),
         Command::Doctor => doctor::doctor(),
         Command::Guard { command } => Ok(guard::guard(&command)),
     }

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use common::socklab;
 use nix::sys::signal::Signal;
-use serde_json::Value;
+use serde_json::{Value, json};
 use socklab::workshop::check::list::of_lab;
 use socklab::workshop::labs::LABS;
 use testkit::facts;
@@ -38,8 +38,10 @@ impl Checked {
 
     /// The one check that has failed.
     fn failure(&self) -> &Value {
-        let [name] = self.with("failed")[..] else { panic!("{:#}", self.report) };
-        self.report["checks"].as_array().unwrap().iter().find(|check| check["name"] == name).unwrap()
+        let checks = self.report["checks"].as_array().unwrap();
+        let failed: Vec<&Value> = checks.iter().filter(|check| check["outcome"] == "failed").collect();
+        assert_eq!(failed.len(), 1, "{:#}\nof {:#}\n{}", json!(failed), self.report["command"], self.ended.stderr);
+        failed[0]
     }
 
     fn passes(&self) {
@@ -146,8 +148,8 @@ fn is_caught(file: &str, faults: &[Fault]) {
     for Fault { changes, lab, caught_by, because: (kind, why) } in faults {
         let Some(server) = Server::with(file, changes) else { return };
         let checked = server.check(&[lab]);
+        assert_eq!(checked.with("failed"), [*caught_by], "{changes:?}: {:#}", checked.report);
         let failure = checked.failure();
-        assert_eq!(failure["name"], *caught_by, "{changes:?}: {:#}", checked.report);
         assert_eq!(failure["kind"], *kind, "{changes:?}: {failure:#}");
         assert!(failure.to_string().contains(why), "{changes:?}: {why:?} is missing: {failure:#}");
         assert_eq!(checked.ended.code, Some(1));
@@ -300,7 +302,7 @@ fn each_fault_of_a_server_with_a_process_for_each_client_fails_the_check_that_na
         },
         Fault {
             changes: &[(
-                "pid = os.fork()",
+                "signal.pthread_sigmask(signal.SIG_BLOCK, HELD)\n    pid = os.fork()",
                 "import threading\n    threading.Thread(target=serve, args=[connection]).start()\n    continue",
             )],
             lab: "3",

@@ -174,6 +174,15 @@ impl Terminal {
         self.type_bytes(format!("{line}\n").as_bytes())
     }
 
+    /// Presses the keys of `text`, without the return key, for whatever reads key by key.
+    ///
+    /// # Errors
+    ///
+    /// The errno of write(2).
+    pub fn press(&mut self, text: &str) -> Result<(), String> {
+        self.type_bytes(text.as_bytes())
+    }
+
     /// Presses a key.
     ///
     /// One that sends a signal is pressed when the command has the terminal. Before that the shell would get it.

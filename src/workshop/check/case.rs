@@ -1,5 +1,6 @@
 //! One check under way: its server, its steps, its time, and how it fails.
 
+use std::cell::Cell;
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
@@ -103,7 +104,7 @@ pub struct Case<'a> {
     /// Whose end is no accident.
     ended_by_us: Vec<u32>,
     /// Whether the server has made other processes.
-    is_parent: bool,
+    is_parent: Cell<bool>,
     lost_control: bool,
 }
 
@@ -123,7 +124,7 @@ impl<'a> Case<'a> {
             deadline: now + check.limit,
             counted: now,
             ended_by_us: Vec::new(),
-            is_parent: false,
+            is_parent: Cell::new(false),
             lost_control: false,
         })
     }
@@ -167,7 +168,7 @@ impl<'a> Case<'a> {
 
     /// Whether that process has made others, though they may have ended by now.
     pub fn is_parent(&self) -> bool {
-        self.is_parent
+        self.is_parent.get()
     }
 
     /// Notes that a step was passed.
@@ -202,7 +203,8 @@ impl<'a> Case<'a> {
         let is_followed = self.check.is_followed && self.stage.place.follow.is_ok();
         self.server = Some(Server::start(words, self.port, is_followed)?);
         self.ended_by_us.clear();
-        (self.main, self.is_parent) = (0, false);
+        self.main = 0;
+        self.is_parent.set(false);
         self.deadline = Instant::now() + patience.max(self.check.limit) + ELSEWHERE;
         let begun = Instant::now();
         let mut elsewhere: Option<Instant> = None;
@@ -305,7 +307,6 @@ impl<'a> Case<'a> {
         let family = self.family();
         let processes = family.iter().filter(|member| !member.is_zombie()).count();
         let threads: u32 = family.iter().map(|member| member.threads).sum();
-        self.is_parent |= family.iter().any(|member| member.parent == self.main);
         if processes <= MOST_PROCESSES && threads <= MOST_THREADS {
             return Ok(());
         }
@@ -355,7 +356,9 @@ impl<'a> Case<'a> {
 
     /// The processes of the server, parents first, zombies included.
     pub fn family(&self) -> Vec<Member> {
-        self.server.as_ref().map(Server::family).unwrap_or_default()
+        let family = self.server.as_ref().map(Server::family).unwrap_or_default();
+        self.is_parent.set(self.is_parent.get() || family.iter().any(|member| member.parent == self.main));
+        family
     }
 
     /// Whether no process of the server is left.

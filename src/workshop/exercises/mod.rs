@@ -16,6 +16,7 @@ pub mod progress;
 pub mod section;
 pub mod show;
 pub mod sources;
+pub mod verify;
 pub mod work;
 
 use std::fs;

@@ -25,6 +25,14 @@ pub fn command(scene: &Path, answers: &[String]) -> Result<Command, Problem> {
     Ok(command)
 }
 
+/// The command that runs a scene with nobody there to be asked: 0 where it plays, and the truth is on each menu.
+pub fn command_unattended(scene: &Path) -> Result<Command, Problem> {
+    let this = env::current_exe().map_err(Problem::while_doing("find the command that runs scenes"))?;
+    let mut command = Command::new(this);
+    command.arg("scene").arg(scene);
+    Ok(command)
+}
+
 /// What its exit code means.
 pub fn compared(status: ExitStatus) -> Compared {
     match status.code() {
