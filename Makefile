@@ -131,7 +131,7 @@ lint: ## rustfmt, clippy, rustdoc, shellcheck
 	elif [ -n "$$SOCKLAB_NO_SKIP" ]; then echo 'shellcheck is missing' >&2; exit 1; \
 	else echo 'shellcheck is not installed: shell scripts were not checked'; fi
 
-ci: lint test ## What CI runs: lint, then test
+ci: lint test check-workshop ## What CI runs: lint, test, and the workshop's check of itself
 
 check-workshop: socklab ## Every exercise, every solution and every planted fault, for who changes them (ARGS=1.6 for one)
 	@$(SOCKLAB) workshop-check $(ARGS)

@@ -8,7 +8,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use common::socklab;
-use socklab::workshop::exercises::{Exercise, Number, Workshop};
+use socklab::workshop::exercises::section::Section;
+use socklab::workshop::exercises::{Exercise, Kind, Number, Workshop};
 use testkit::process::{Ended, Process, run};
 
 fn root() -> &'static Path {
@@ -26,6 +27,7 @@ fn exercises_md() -> String {
 /// How the table has to show an exercise.
 fn row(exercise: &Exercise) -> String {
     let Exercise { number, kind, minutes, question, .. } = exercise;
+    let question = question.split_whitespace().collect::<Vec<_>>().join(" ");
     format!("| [{number}](#{}) | {} | {minutes} | {question} |", exercise.anchor(), kind.word())
 }
 
@@ -139,7 +141,8 @@ fn hints_deepen_and_it_is_remembered_which_one_was_shown() {
     }
     assert_eq!(work.told(&["hint", "1.6"]).matches(" of 3").count(), 3, "after the last one, all of them");
     assert_eq!(work.progress("1.6"), "1.6 begun hints 3");
-    assert!(work.told(&["hint", "1.1"]).contains("1.1 is done by hand"));
+    let by_hand = experiment().number.to_string();
+    assert!(work.told(&["hint", &by_hand]).contains(&format!("{by_hand} is done by hand")));
 }
 
 #[test]
@@ -160,17 +163,43 @@ fn a_solution_opens_when_it_is_asked_for_twice_and_shows_what_it_changes_in_the_
     assert!(work.told(&["solution", "1.6"]).contains("Your files are those of the solution."));
 }
 
+/// The first exercise that is done by hand.
+fn experiment() -> Exercise {
+    workshop().exercises.into_iter().find(|exercise| exercise.kind == Kind::Experiment).unwrap()
+}
+
 #[test]
 fn an_experiment_is_shown_without_its_explanation_and_is_done_when_that_was_read() {
     let work = Work::new("experiment");
-    let shown = work.told(&["exercise", "1.1"]);
-    for expected in ["1.1  The first connection", "10 minutes", "1$ make lab1", "How many sockets"] {
-        assert!(shown.contains(expected), "{expected}: {shown}");
+    let exercise = experiment();
+    let number = exercise.number.to_string();
+    let explanation = Section::of(root(), &exercise).unwrap().explanation;
+    // Its last word: no marks in it, and on one line wherever that ends.
+    let last = explanation.split_whitespace().next_back().unwrap();
+    let shown = work.told(&["exercise", &number]);
+    for expected in [exercise.heading().replacen(' ', "  ", 1), format!("{} minutes", exercise.minutes), "1$ ".into()] {
+        assert!(shown.contains(&expected), "{expected}: {shown}");
     }
-    assert!(!shown.contains("Three sockets, with one client"), "{shown}");
-    assert!(!work.told(&["solution", "1.1"]).contains("Three sockets"));
-    assert!(work.told(&["solution", "1.1"]).contains("Three sockets, with one client"));
-    assert!(work.progress("1.1").starts_with("1.1 done solution 20"));
+    assert!(!shown.trim_end().ends_with(last), "{shown}");
+    assert!(work.told(&["solution", &number]).contains("ask once more"));
+    assert!(work.told(&["solution", &number]).trim_end().ends_with(last));
+    assert!(work.progress(&number).starts_with(&format!("{number} done solution 20")));
+}
+
+#[test]
+fn a_prediction_is_compared_with_the_kernel_and_done_with_either_way() {
+    let work = Work::new("predict");
+    // Three questions. One of the answers to each is right, and it is not the same for all of them.
+    let ended = work.run(&["exercise", "1.2", "--answer", "a", "--answer", "a", "--answer", "a"]);
+    let told = text(&ended);
+    assert_eq!(ended.code, Some(1), "{told}{}", ended.stderr);
+    assert!(told.contains("you said") && told.contains("the kernel") && told.contains("not this time"), "{told}");
+    assert!(told.contains("A client that is connected knows only that a kernel has answered."), "{told}");
+    assert!(told.contains("next: make ex1."), "{told}");
+    assert!(work.progress("1.2").starts_with("1.2 done otherwise"), "{}", work.progress("1.2"));
+    let refused = work.run(&["exercise", "1.3", "--answer", "none of them"]);
+    assert_eq!(refused.code, Some(2), "{}", text(&refused));
+    assert!(!work.read("progress.txt").contains("1.3"));
 }
 
 #[test]

@@ -11,7 +11,7 @@ use std::time::Duration;
 use common::socklab;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use socklab::workshop::exercises::Workshop;
+use socklab::workshop::exercises::{Kind, Workshop};
 use testkit::process::run;
 use testkit::terminal::{Ctrl, Terminal, TerminalOptions};
 
@@ -216,22 +216,44 @@ fn ctrl_c_while_a_check_runs_ends_both() {
 
 #[test]
 fn an_experiment_is_done_when_its_explanation_was_read() {
+    let workshop = Workshop::read_at(root()).unwrap();
+    let first = workshop.exercises.iter().find(|exercise| exercise.kind == Kind::Experiment).unwrap();
     let mut learner = Learner::new("experiment");
-    learner.types("socklab learn");
-    learner.sees("1.1  The first connection");
+    learner.types(&format!("socklab learn {}", first.number));
+    learner.sees(&first.title);
     learner.sees("Enter tried it: explain  n next  l list  q quit");
+    // An arrow, and a key that does nothing here.
     learner.presses("\x1b[Ah");
     learner.sees("Enter tried it: explain");
     learner.presses("\n");
-    learner.sees("Three sockets, with one client.");
-    learner.sees("n goes on with 1.2");
+    learner.sees("n goes on with ");
     // Ctrl-D.
     learner.terminal.key(Ctrl::D).unwrap();
     learner.ends_with(0);
-    learner.types("socklab learn");
+    let progress = fs::read_to_string(learner.work.join("progress.txt")).unwrap();
+    assert!(progress.lines().any(|line| line.starts_with(&format!("{}   done", first.number))), "{progress}");
+}
+
+#[test]
+fn a_prediction_is_asked_for_and_compared_in_the_loop() {
+    let mut learner = Learner::new("predict");
+    learner.types("socklab learn 1.2");
     learner.sees("1.2  The client that nobody accepted");
+    learner.sees("Enter answer and run  h hint");
+    learner.presses("\n");
+    for _ in 0..3 {
+        learner.sees("your answer, a letter");
+        learner.terminal.type_line("a").unwrap();
+        learner.sees("you say:");
+    }
+    learner.sees("the kernel");
+    learner.sees("n goes on with ");
+    learner.sees("q quit");
+    // Key by key again, without Enter.
     learner.presses("q");
+    learner.sees("What you have done is kept");
     learner.ends_with(0);
+    learner.has_terminal_back();
 }
 
 #[test]

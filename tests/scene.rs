@@ -279,6 +279,27 @@ expect  other exit SIGTERM
 }
 
 #[test]
+fn a_signal_to_a_thread_ends_its_process_and_who_has_ended_can_be_led_to_the_end() {
+    if !can_play("a scene with a signal to a thread") {
+        return;
+    }
+    played(
+        "program server  lab4-server --port {port}
+program client  lab4-client 127.0.0.1 {port}
+server  until listen
+server  freely
+client  freely
+wait    server/thread-1 in read
+kill    server/thread-1
+expect  server exit SIGKILL
+server  until ends
+close   stdin client
+client  until ends
+",
+    );
+}
+
+#[test]
 fn who_does_not_get_there_in_time_is_told_with_where_it_is_instead() {
     if !can_play("a scene that stands still") {
         return;

@@ -6,7 +6,8 @@ use nix::libc;
 type Names = &'static [(u64, &'static str)];
 
 macro_rules! names {
-    ($($name:ident)*) => { &[$((libc::$name as u64, stringify!($name))),*] };
+    // By way of 32 bits: EPOLLET is the sign of an int.
+    ($($name:ident)*) => { &[$((libc::$name as u32 as u64, stringify!($name))),*] };
 }
 
 /// Address families: socket(2).
@@ -102,6 +103,7 @@ mod tests {
         assert_eq!(bits(POLL, 1 | 16), "POLLIN|POLLHUP");
         assert_eq!(bits(POLL, 0), "0");
         assert_eq!(bits(POLL, 0x4000_0000 | 4), "POLLOUT|0x40000000");
+        assert_eq!(bits(EPOLL, 0x8000_0001), "EPOLLIN|EPOLLET");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 """An echo server for one client at a time: all that labs 1 and 2 promise, in another language.
 
-tests/check.rs plants one fault at a time into it.
+tests/check/faults.rs plants one fault at a time into it.
 """
 
 import socket

@@ -1,6 +1,6 @@
 """An echo server with a process for each client: all that lab 3 promises, in another language.
 
-tests/check.rs plants one fault at a time into it.
+tests/check/faults.rs plants one fault at a time into it.
 """
 
 import os

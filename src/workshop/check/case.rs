@@ -396,6 +396,17 @@ impl<'a> Case<'a> {
         Ok(sockets)
     }
 
+    /// The same, and where others are in this network, with the processes of anybody: the port may be theirs.
+    fn everybodys_sockets(&mut self) -> Step<Vec<Socket>> {
+        if self.stage.place.network.is_ok() {
+            return self.sockets_and_owners();
+        }
+        let mut sockets = self.sockets()?;
+        let owners = Owners::look_up();
+        sockets.iter_mut().for_each(|socket| owners.fill_in(socket));
+        Ok(sockets)
+    }
+
     /// The server's end of a client's connection, with the processes that hold it.
     pub fn servers_end(&mut self, client: &Client) -> Step<Option<Socket>> {
         let sockets = self.sockets_and_owners()?;
@@ -446,7 +457,7 @@ impl<'a> Case<'a> {
             seen.push_str("; ");
             seen.push_str(crash);
         }
-        let sockets = self.sockets_and_owners().unwrap_or_default();
+        let sockets = self.everybodys_sockets().unwrap_or_default();
         Box::new(Failure {
             kind: if crash.is_some() { Kind::Crashed } else { kind },
             expected,

@@ -111,7 +111,7 @@ impl Attempt<'_, '_> {
     fn passed(&mut self) -> Result<Outcome, Problem> {
         let number = self.exercise.number;
         note(self.work, number, Entry::finish)?;
-        self.page.line(&in_style(SERVER, &format!("{number} is done: {}", self.exercise.question)), 2)?;
+        self.page.line(&in_style(SERVER, &format!("{number} is done: {}", self.exercise.title)), 2)?;
         self.page.gap()?;
         show::explanation(self.page, self.workshop, self.exercise)?;
         Ok(Outcome::Done)

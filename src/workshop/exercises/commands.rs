@@ -63,7 +63,9 @@ fn what_next(
     exercise: &Exercise,
     outcome: Outcome,
 ) -> Result<(), Problem> {
-    if outcome != Outcome::Done || exercise.kind == Kind::Experiment {
+    // What was predicted otherwise has been explained, and is done with.
+    let is_done = outcome == Outcome::Done || (outcome == Outcome::NotYet && exercise.kind == Kind::Predict);
+    if !is_done || exercise.kind == Kind::Experiment {
         return Ok(show::commands(page, exercise)?);
     }
     if exercise.kind.has_files() {

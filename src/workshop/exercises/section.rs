@@ -29,6 +29,11 @@ impl Section {
             .ok_or_else(|| Problem::Told(format!("{DOCUMENT} has no section {:?}", exercise.heading())))
     }
 
+    /// What comes before its first transcript: what is to be done, without how it looks in the terminals.
+    pub fn task(&self) -> &str {
+        self.text.split("```console").next().unwrap_or_default()
+    }
+
     fn find(document: &str, heading: &str) -> Option<Self> {
         let mut lines = document.lines().skip_while(|line| line.strip_prefix("### ") != Some(heading)).skip(1);
         // "15 minutes · break"
@@ -123,6 +128,7 @@ mod tests {
         let section = Section::find(DOCUMENT, "1.1 One").unwrap();
         assert_eq!(section.text.trim(), "What **is** it?\n\n```console\n1$ ## no heading\n```");
         assert_eq!(section.explanation.trim(), "That.");
+        assert_eq!(section.task().trim(), "What **is** it?");
         assert_eq!(Section::find(DOCUMENT, "1.2 Two").unwrap().text, "X\n");
         assert_eq!(Section::find(DOCUMENT, "1.3 Three"), None);
     }

@@ -26,9 +26,11 @@ pub fn exercise(page: &mut Page, workshop: &Workshop, work: &Work, exercise: &Ex
         section::print(page, &Section::of(&workshop.root, exercise)?.text)?;
         return Ok(());
     }
-    page.line(&in_style(STRONG, question), 0)?;
+    page.line(&in_style(STRONG, &one_line(question)), 0)?;
     page.gap()?;
     if kind.has_files() {
+        section::print(page, Section::of(&workshop.root, exercise)?.task())?;
+        page.gap()?;
         row(page, "your file", &files(workshop, work, exercise)?)?;
     }
     for typed in &exercise.terminals {
@@ -39,6 +41,10 @@ pub fn exercise(page: &mut Page, workshop: &Workshop, work: &Work, exercise: &Ex
     }
     row(page, "more in", &format!("{DOCUMENT}#{}", exercise.anchor()))?;
     Ok(page.gap()?)
+}
+
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// The file to work on: the server, or the directory where there are others beside it.

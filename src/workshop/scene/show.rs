@@ -28,8 +28,11 @@ pub fn states(picture: &Picture, known: &Known, roles: &[String]) -> Vec<String>
     let widest = |column: usize| counted.iter().map(|(row, _)| row[column].chars().count()).max().unwrap_or(0);
     let (first, second) = (widest(0), widest(1));
     let line = |([ends, state, rest], count): &([String; 3], usize)| {
-        let times = if *count > 1 { format!("{count} × ") } else { String::new() };
-        format!("{times}{ends:<first$}  {state:<second$}  {rest}").trim_end().to_owned()
+        let mut line = format!("{ends:<first$}  {state:<second$}  {rest}").trim_end().to_owned();
+        if *count > 1 {
+            line.push_str(&format!("  × {count}"));
+        }
+        line
     };
     let mut lines: Vec<String> = counted.iter().take(MOST).map(line).collect();
     if counted.len() > MOST {

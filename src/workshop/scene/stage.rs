@@ -1,7 +1,10 @@
 //! A scene while it is played: programs are led from place to place, and the kernel is asked in between.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs;
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -394,14 +397,14 @@ impl<'a> Stage<'a> {
 /// A scene's programs as they are started: those of the labs are built where need be.
 pub fn parts(scene: &Scene, here: &str, scratch: &Scratch) -> Result<Vec<Part>, Problem> {
     let mut parts = Vec::new();
+    let mut programs = LabPrograms::default();
     for program in &scene.programs {
         let mut command = words::split(&scratch.named_in(&program.command.replace("{here}", here)))?;
         if command[0] == "python3" {
             command[0] = python();
         }
-        let of_lab = command[0].to_str().and_then(lab_of);
-        if let Some((lab, name)) = of_lab {
-            command[0] = build::binary(lab, &name)?.into();
+        for (index, word) in command.iter_mut().enumerate() {
+            programs.fill_in(word, index == 0)?;
         }
         parts.push(Part {
             role: program.role.clone(),
@@ -414,7 +417,61 @@ pub fn parts(scene: &Scene, here: &str, scratch: &Scratch) -> Result<Vec<Part>, 
     Ok(parts)
 }
 
-/// The lab whose program has this name: `lab1-server`.
-fn lab_of(name: &str) -> Option<(&'static labs::Lab, String)> {
-    labs::LABS.iter().find(|lab| lab.server() == name || lab.client() == name).map(|lab| (lab, name.to_owned()))
+/// Where the labs' programs are, each lab built once.
+#[derive(Default)]
+struct LabPrograms(BTreeMap<u8, PathBuf>);
+
+impl LabPrograms {
+    /// Puts the path of a lab's program in the place of its name: `lab1-server` as the first word of a command, and
+    /// `{lab1-server}` anywhere.
+    fn fill_in(&mut self, word: &mut OsString, is_first: bool) -> Result<(), Problem> {
+        let Some(text) = word.to_str().map(str::to_owned) else { return Ok(()) };
+        for lab in labs::LABS {
+            for name in [lab.server(), lab.client()] {
+                let place = format!("{{{name}}}");
+                if is_first && text == name {
+                    *word = self.path(lab, &name)?.into();
+                } else if text.contains(&place) {
+                    let path = self.path(lab, &name)?.display().to_string();
+                    *word = word.to_string_lossy().replace(&place, &path).into();
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn path(&mut self, lab: &labs::Lab, name: &str) -> Result<PathBuf, Problem> {
+        if let Some(other) = self.0.get(&lab.number) {
+            return Ok(other.with_file_name(name));
+        }
+        let path = build::binary(lab, name)?;
+        self.0.insert(lab.number, path.clone());
+        Ok(path)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+    use super::*;
+
+    #[test]
+    fn a_program_of_a_lab_stands_for_its_path_as_the_first_word_and_in_braces_anywhere() {
+        // Both are built already: nothing is built for this test.
+        let mut programs =
+            LabPrograms(BTreeMap::from([(1, "/built/lab1-server".into()), (6, "/built/lab6-server".into())]));
+        let mut filled = |word: &str, is_first| {
+            let mut word = OsString::from(word);
+            programs.fill_in(&mut word, is_first).unwrap();
+            word.into_string().unwrap()
+        };
+        assert_eq!(filled("lab1-client", true), "/built/lab1-client");
+        assert_eq!(filled("lab1-client", false), "lab1-client");
+        assert_eq!(
+            filled("ulimit -n 8; exec {lab6-server} --port 7", false),
+            "ulimit -n 8; exec /built/lab6-server --port 7"
+        );
+        assert_eq!(filled("{lab9-server}", false), "{lab9-server}");
+    }
 }

@@ -124,7 +124,8 @@ pub fn build(workshop: &Workshop, only: Option<&str>, page: &mut Page) -> Result
     let work = Work::at(&workshop.root, workshop.root.join(PLACE));
     lay(&work, &plans, only.is_none())?;
     let packages: Vec<Package> = plans.iter().map(|plan| plan.package.clone()).collect();
-    let mut run = |command: &mut Command| command.status();
+    // They are compiled once, whole: what speeds up the next time would only fill the disk.
+    let mut run = |command: &mut Command| command.env("CARGO_INCREMENTAL", "0").status();
     let mut broken = Vec::new();
     page.flush()?;
     let servers: Vec<Option<PathBuf>> = match packages.is_empty() {
