@@ -11,7 +11,7 @@
 //! Watch            ESTABLISHED after connect returns, though the server may not have accepted; FIN-WAIT-1 and -2 after
 //!                  the half-close; TIME-WAIT at the end, on this side, because this side said goodbye first.
 //! Man pages        tcp(7), getaddrinfo(3), connect(2), read(2), write(2), shutdown(2), close(2)
-//! Peer             server.rs; exercises 1.1 to 1.5 in EXERCISES.md
+//! Peer             server.rs; exercises 1.1 to 1.8 in EXERCISES.md
 
 use std::io::{Error, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, ToSocketAddrs};

@@ -10,7 +10,7 @@
 //! Watch            the listening socket stay LISTEN for as long as the server lives, and a second socket with the same
 //!                  local port come and go with each client.
 //! Man pages        tcp(7), ip(7), socket(2), bind(2), listen(2), accept(2), read(2), write(2), close(2)
-//! Peer             client.rs; exercises 1.1 to 1.5 in EXERCISES.md
+//! Peer             client.rs; exercises 1.1 to 1.8 in EXERCISES.md
 
 use std::io::{ErrorKind, Read, Write};
 use std::thread;

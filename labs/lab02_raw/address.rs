@@ -5,7 +5,7 @@
 //!                  two bytes; port and IPv4 address in network byte order (most significant byte first).
 //! Still wrong      nothing; but nobody writes it twice: from lab 3 on the nix crate does it.
 //! Man pages        ip(7), ipv6(7), unix(7), byteorder(3), sockaddr(3type)
-//! Peer             server.rs and client.rs use it; exercises 2.1 to 2.5 in EXERCISES.md
+//! Peer             server.rs and client.rs use it; exercises 2.1 to 2.8 in EXERCISES.md
 
 use std::ffi::OsStr;
 use std::fmt::{self, Display};

@@ -10,7 +10,7 @@
 //! Terminal 3       make states               or: strace -f -e trace=network target/debug/lab2-client
 //! Watch            the two bytes of the port: the client's own is chosen by the kernel while it connects.
 //! Man pages        connect(2), socket(7) for SO_SNDTIMEO, ip(7), unix(7), errno(3), signal(7)
-//! Peer             address.rs (the structs), server.rs; exercises 2.1 to 2.5 in EXERCISES.md
+//! Peer             address.rs (the structs), server.rs; exercises 2.1 to 2.8 in EXERCISES.md
 
 use std::io::Error;
 use std::net::{SocketAddr, ToSocketAddrs};

@@ -9,7 +9,7 @@
 //! Terminal 3       strace -f -e trace=network -p $(pgrep lab2-server)      and make states
 //! Watch            the numbers: 3 listens, 4 is the client, and the next client is 4 again.
 //! Man pages        socket(2), ip(7), ipv6(7), unix(7), bind(2), accept(2), errno(3), signal(7)
-//! Peer             address.rs (the structs), client.rs; exercises 2.1 to 2.5 in EXERCISES.md
+//! Peer             address.rs (the structs), client.rs; exercises 2.1 to 2.8 in EXERCISES.md
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::path::{Path, PathBuf};

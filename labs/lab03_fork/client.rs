@@ -9,7 +9,7 @@
 //! Terminal 3       make states          and ps -o pid,ppid,stat,args -C lab3-client
 //! Watch            one socket with two owners: both processes hold the same descriptor.
 //! Man pages        fork(2), shutdown(2), kill(2), waitpid(2)
-//! Peer             server.rs; exercises 3.1 to 3.5 in EXERCISES.md
+//! Peer             server.rs; exercises 3.1 to 3.9 in EXERCISES.md
 
 use std::io::Error;
 use std::net::{SocketAddr, ToSocketAddrs};

@@ -9,7 +9,7 @@
 //! Terminal 3       make states          and ps -o pid,ppid,stat,args -C lab3-server
 //! Watch            one listening socket, held by the parent; one connected socket per child. No child is `Z` (a zombie).
 //! Man pages        fork(2), waitpid(2), sigaction(2), sigsuspend(2), signal-safety(7), _exit(2)
-//! Peer             client.rs; exercises 3.1 to 3.5 in EXERCISES.md
+//! Peer             client.rs; exercises 3.1 to 3.9 in EXERCISES.md
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::sync::atomic::{AtomicI32, Ordering};

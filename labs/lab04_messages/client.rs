@@ -10,7 +10,7 @@
 //! Terminal 3       make states
 //! Watch            what you type is the same each time, and so are the answers; what the server's read(2) returns is not.
 //! Man pages        tcp(7), write(2), shutdown(2)
-//! Peer             server.rs; exercises 4.1 to 4.6 in EXERCISES.md
+//! Peer             server.rs; exercises 4.1 to 4.8 in EXERCISES.md
 
 use std::io::{self, Error};
 use std::net::{SocketAddr, ToSocketAddrs};

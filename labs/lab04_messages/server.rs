@@ -11,7 +11,7 @@
 //! Terminal 3       make states          and ps -L -o pid,lwp,stat,comm -p $(pgrep lab4-server)
 //! Watch            all sockets held by one process, each connection under a number of its own; the Recv-Q of each.
 //! Man pages        pthreads(7), pthread_create(3), pthread_mutex_lock(3), pthread_cond_wait(3), read(2), tcp(7)
-//! Peer             client.rs; frames.rs and messages.rs in the library; exercises 4.1 to 4.6 in EXERCISES.md
+//! Peer             client.rs; frames.rs and messages.rs in the library; exercises 4.1 to 4.8 in EXERCISES.md
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};

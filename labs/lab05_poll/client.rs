@@ -10,7 +10,7 @@
 //! Terminal 3       make states          and strace -e trace=poll,read,write,shutdown -p $(pidof lab5-client)
 //! Watch            one process, one connected socket. poll names both descriptors; only the one that is ready is read.
 //! Man pages        poll(2), connect(2) under EINPROGRESS, shutdown(2)
-//! Peer             server.rs; exercises 5.1 to 5.6 in EXERCISES.md
+//! Peer             server.rs; exercises 5.1 to 5.9 in EXERCISES.md
 
 use std::io::{Error, stdin};
 use std::net::{SocketAddr, ToSocketAddrs};

@@ -11,7 +11,7 @@
 //! Terminal 3       make states          and strace -p $(pidof lab5-server)
 //! Watch            one process holds the listening socket and every connected socket. poll is the only call on them that sleeps.
 //! Man pages        poll(2), fcntl(2) under O_NONBLOCK, accept(2), read(2), write(2)
-//! Peer             client.rs; exercises 5.1 to 5.6 in EXERCISES.md
+//! Peer             client.rs; exercises 5.1 to 5.9 in EXERCISES.md
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::time::{Duration, Instant};

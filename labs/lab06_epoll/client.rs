@@ -9,7 +9,7 @@
 //! Watch            with a crowd: ss -s counts 5,001 established connections, and strace at the server shows turns with one event.
 //!                  A crowd at lab 5's server: make client6 PORT=7005 ARGS='--crowd 1000'.
 //! Man pages        epoll(7), epoll_ctl(2) under EPERM, getrlimit(2)
-//! Peer             server.rs; exercises 6.1 to 6.7 in EXERCISES.md
+//! Peer             server.rs; exercises 6.1 to 6.9 in EXERCISES.md
 
 use std::io::{Error, stdin};
 use std::net::{SocketAddr, ToSocketAddrs};

@@ -11,7 +11,7 @@
 //! Watch            an idle connection costs nothing in a turn. A client that does not read: its Recv-Q fills, then our Send-Q,
 //!                  then our Recv-Q, and then it is the client who has to wait.
 //! Man pages        epoll(7), epoll_ctl(2), epoll_wait(2), getrlimit(2) under RLIMIT_NOFILE
-//! Peer             connection.rs: one client's turn; client.rs; exercises 6.1 to 6.7 in EXERCISES.md
+//! Peer             connection.rs: one client's turn; client.rs; exercises 6.1 to 6.9 in EXERCISES.md
 
 mod connection;
 

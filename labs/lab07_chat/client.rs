@@ -9,7 +9,7 @@
 //! Terminal 1       make lab7
 //! Terminals 2, 3   make client7          in each; then /name Alice, /help; stop and restart the server
 //! Man pages        pthreads(7), shutdown(2), tcp(7), socket(7), termios(3)
-//! Peer             server.rs; exercises 7.1 to 7.6 in EXERCISES.md
+//! Peer             server.rs; exercises 7.1 to 7.9 in EXERCISES.md
 
 use std::io::{Error, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream, ToSocketAddrs};

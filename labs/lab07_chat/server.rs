@@ -14,7 +14,7 @@
 //!                  then it is let go.
 //! Man pages        signalfd(2), tcp(7) under TCP_NODELAY, TCP_USER_TIMEOUT and keepalive, shutdown(2)
 //! Peer             room.rs: who hears what; connection.rs: one client; lib.rs: protocol, hub, frames; client.rs; exercises 7.1
-//!                  to 7.6 in EXERCISES.md
+//!                  to 7.9 in EXERCISES.md
 
 mod connection;
 mod room;
