@@ -479,6 +479,13 @@ impl<'a> Case<'a> {
             && process::member(self.main).is_some_and(|member| !member.is_zombie())
             && self.turn(SLOW).is_ok()
         {}
+        // It has ended, and how is told a moment later.
+        while self.main != 0
+            && begun.elapsed() < SOON
+            && process::member(self.main).is_none_or(|member| member.is_zombie())
+            && self.server.as_ref().is_some_and(|server| server.pid == self.main && server.ended.is_none())
+            && self.turn(SLOW).is_ok()
+        {}
         let _ = self.turn(QUICK);
     }
 

@@ -334,7 +334,7 @@ pub const CHECKS: &[Check] = &[
         name: "short-write",
         title: "a write that a signal cuts short is gone on with",
         labs: &[2, 3],
-        needs: &["echo", "half-close", "lets-go"],
+        needs: &["echo", "half-close", "lets-go", "child-killed"],
         is_followed: false,
         run: life::short_write,
         ..USUAL
