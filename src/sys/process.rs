@@ -53,10 +53,18 @@ impl Member {
         matches!(self.state, 'Z' | 'X') && self.threads <= 1
     }
 
-    /// Whether it has something to do at this moment: it does not wait, and is not stopped for good. One that is traced
-    /// stops at each call (t).
+    /// Whether it, or one of its threads, has something to do at this moment: it does not wait, and is not stopped for good.
+    /// One that is traced stops at each call (t).
     pub fn is_busy(&self) -> bool {
-        matches!(self.state, 'R' | 'D' | 't')
+        let is_at_work = |state: char| matches!(state, 'R' | 'D' | 't');
+        // What `/proc/PID/stat` shows is the first thread's state.
+        is_at_work(self.state) || self.threads > 1 && self.states_of_threads().any(is_at_work)
+    }
+
+    fn states_of_threads(&self) -> impl Iterator<Item = char> {
+        let directory = format!("/proc/{}/task", self.pid);
+        let state = move |thread: u32| fields_in(&format!("{directory}/{thread}/stat"))?.first()?.chars().next();
+        numbered_entries(&format!("/proc/{}/task", self.pid)).into_iter().filter_map(state)
     }
 }
 
@@ -173,7 +181,11 @@ fn stat_of(pid: u32) -> Option<(String, u32)> {
 
 /// The fields of `/proc/PID/stat` that come after the name: state, parent, …
 fn fields_of(pid: u32) -> Option<Vec<String>> {
-    let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
+    fields_in(&format!("/proc/{pid}/stat"))
+}
+
+fn fields_in(path: &str) -> Option<Vec<String>> {
+    let stat = fs::read(path).ok()?;
     // The name stands in parentheses and may hold anything, parentheses too: what counts comes after the last one.
     let after_name = stat.rsplit(|&byte| byte == b')').next()?;
     Some(str::from_utf8(after_name).ok()?.split_ascii_whitespace().map(String::from).collect())
