@@ -448,9 +448,10 @@ fn however_a_watch_is_ended_nobody_is_left_of_those_it_watched() {
         let script =
             "trap '' TERM INT HUP; setsid sh -c 'trap \"\" TERM INT HUP; sleep 1000 & echo ready $$ $!; wait' & wait";
         let mut watch = Process::start(&mut socklab(&["watch", "--", "sh", "-c", script]));
-        let line = watch.wait_for_line(|line| line.contains("] ready "));
-        let family: Vec<i32> =
-            line.split("] ready ").nth(1).unwrap().split(' ').map(|pid| pid.parse().unwrap()).collect();
+        // Behind a short pid there are more spaces.
+        let pids = |line: &str| Some(line.split_once("] ")?.1.trim_start().strip_prefix("ready ")?.to_owned());
+        let line = watch.wait_for_line(|line| pids(line).is_some());
+        let family: Vec<i32> = pids(&line).unwrap().split(' ').map(|pid| pid.parse().unwrap()).collect();
         watch.signal(signal);
         watch.wait();
         wait_until("the family is gone", || family.iter().all(|&pid| !facts::exists(pid)));
