@@ -522,6 +522,24 @@ fn family_of(pid: i32) -> Vec<i32> {
 }
 
 #[test]
+fn a_program_is_not_deaf_to_signals_though_a_shell_has_started_us_in_the_background() {
+    if !can_play("a scene in the background") {
+        return;
+    }
+    let scene = Scene::new(
+        "program server  lab1-server --port {port}\nserver until listen\nsignal server SIGINT\nserver until ends\n\
+         expect server exit SIGINT\n",
+    );
+    // What a shell without job control does for a command with & behind it.
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", "trap '' INT QUIT; exec \"$@\"", "sh", env!("CARGO_BIN_EXE_socklab"), "scene"])
+        .arg(scene.file());
+    let ended = run(&mut command);
+    assert_eq!(ended.code, Some(0), "{}\n{}", stdout(&ended), ended.stderr);
+}
+
+#[test]
 fn step_by_step_the_states_are_shown_before_each_line_and_space_goes_on() {
     if !can_play("a scene step by step") {
         return;

@@ -6,7 +6,7 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 use nix::sys::prctl::set_pdeathsig;
-use nix::sys::signal::{SigSet, Signal, raise};
+use nix::sys::signal::{self, SigHandler, SigSet, Signal, raise};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 /// The signals that this process has taken over: SIGINT, SIGTERM, SIGHUP and SIGCHLD.
@@ -49,10 +49,18 @@ impl AsFd for Signals {
     }
 }
 
-/// Makes a program start with no signal held back: it would inherit ours.
+/// Makes a program start with no signal held back, and with none of those ignored that end it: it would inherit both, from us,
+/// and from a shell that has started us in the background.
 pub fn let_signals_through(command: &mut Command) -> &mut Command {
-    // SAFETY: the closure runs between fork and exec, and makes one async-signal-safe call, pthread_sigmask.
-    unsafe { command.pre_exec(|| Ok(SigSet::empty().thread_set_mask()?)) }
+    let through = || {
+        for signal in [Signal::SIGINT, Signal::SIGQUIT, Signal::SIGHUP, Signal::SIGTERM] {
+            // SAFETY: SIG_DFL is a valid disposition for each of these.
+            unsafe { signal::signal(signal, SigHandler::SigDfl) }?;
+        }
+        Ok(SigSet::empty().thread_set_mask()?)
+    };
+    // SAFETY: the closure runs between fork and exec, and makes async-signal-safe calls only: signal and pthread_sigmask.
+    unsafe { command.pre_exec(through) }
 }
 
 /// Makes a program get SIGTERM when we end, however that comes about. To be started by the main thread: the kernel takes the

@@ -24,9 +24,10 @@ pub struct Start {
     pub stdio: [Option<OwnedFd>; 3],
     /// Whether it gets a process group of its own: Ctrl-C in the terminal then reaches us only.
     pub own_group: bool,
-    /// Whether it gets no other descriptor than 0, 1 and 2, though we may have inherited some: what it opens has the same
-    /// numbers then wherever it is run.
-    pub no_other_descriptors: bool,
+    /// Whether it starts afresh, whatever we have inherited: with no other descriptor than 0, 1 and 2, so that what it opens
+    /// has the same numbers wherever it is run; and with no signal ignored, as a shell has SIGINT ignored by what it starts in
+    /// the background.
+    pub afresh: bool,
     /// The calls at which it is to stop, by their numbers.
     pub calls: Vec<u64>,
 }
@@ -81,7 +82,7 @@ pub fn start(start: &Start) -> io::Result<Starting> {
                 may_go: &mut may_go,
                 stdio: [0, 1, 2].map(|fd: usize| stdio[fd].as_ref().map(AsRawFd::as_raw_fd)),
                 own_group: start.own_group,
-                no_other_descriptors: start.no_other_descriptors,
+                afresh: start.afresh,
                 filter: &filter,
                 arguments: &arguments,
                 environment: &environment_pointers,
@@ -98,7 +99,7 @@ struct Plan<'a> {
     may_go: &'a mut io::PipeReader,
     stdio: [Option<RawFd>; 3],
     own_group: bool,
-    no_other_descriptors: bool,
+    afresh: bool,
     filter: &'a [libc::sock_filter],
     arguments: &'a [*const libc::c_char],
     environment: &'a [*const libc::c_char],
@@ -119,7 +120,7 @@ fn become_program(plan: &Plan) -> Errno {
             return Errno::last();
         }
     }
-    if plan.no_other_descriptors {
+    if plan.afresh {
         // Not at once: the pipe that tells why nothing was executed is among them. Where the kernel does not know the flag
         // (before Linux 5.11), they stay.
         // SAFETY: close_range takes three numbers, and with this flag closes nothing before exec.
@@ -128,6 +129,12 @@ fn become_program(plan: &Plan) -> Errno {
     if plan.own_group {
         // SAFETY: setpgid takes two numbers. It cannot fail for a process that has just been made.
         unsafe { libc::setpgid(0, 0) };
+    }
+    if plan.afresh {
+        for signal in [libc::SIGINT, libc::SIGQUIT, libc::SIGHUP, libc::SIGTERM] {
+            // SAFETY: SIG_DFL is a valid disposition for each of these.
+            unsafe { libc::signal(signal, libc::SIG_DFL) };
+        }
     }
     // Rust ignores SIGPIPE, and we hold others back: the program is not to inherit that.
     // SAFETY: SIG_DFL is a valid disposition for SIGPIPE.

@@ -53,8 +53,8 @@ pub fn trace(options: &Options) -> Result<ExitCode, Problem> {
         environment: Vec::new(),
         stdio: [None, None, None],
         own_group: false,
-        // Those that the shell has opened for it are meant for it.
-        no_other_descriptors: false,
+        // What the shell has opened for it, and what it ignores, is meant for it.
+        afresh: false,
         calls: syscall::numbers(),
     };
     let pid = calls.start("program", start, Gate::Open).map_err(&follow)?;

@@ -261,7 +261,7 @@ fn follow(command: Vec<OsString>, port: u16, started: Instant) -> Result<(Runnin
         environment: vec![("PORT", port.to_string()), ("TERM", "dumb".into())],
         stdio: [Some(OwnedFd::from(its_input)), Some(its_terminal), Some(OwnedFd::from(its_errors))],
         own_group: true,
-        no_other_descriptors: true,
+        afresh: true,
         calls: syscall::numbers(),
     };
     let (sender, news) = sync_channel(WAITING);

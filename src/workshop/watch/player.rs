@@ -56,7 +56,7 @@ impl Player {
             environment: vec![("PORT", port.to_string()), ("TERM", "dumb".into())],
             stdio: [Some(OwnedFd::from(its_input)), Some(its_terminal), Some(OwnedFd::from(its_errors))],
             own_group: true,
-            no_other_descriptors: true,
+            afresh: true,
             calls: syscall::numbers(),
         };
         let pid = observation
