@@ -290,7 +290,8 @@ enum Command {
     ///
     /// Shows what is asked, what to type in which terminal, and what to look at. Where the learner has files, they are laid in
     /// work/exN.M/, built, and checked; where a prediction is asked for, the scene is run and compared with it. Exit code 0 if
-    /// it is done, 1 if not yet, 2 if that could not be judged.
+    /// it is done, 1 if not yet, 2 if that could not be judged. Where the answers are given by --answer, 1 also says that one
+    /// of them was wrong.
     Exercise {
         /// Number of the exercise, or of the lab
         #[arg(value_name = "N.M")]

@@ -44,7 +44,9 @@ pub fn exercise(which: LabOrExercise, answers: &[String]) -> Result<ExitCode, Pr
     page.gap()?;
     what_next(&mut page, &workshop, &work, exercise, outcome)?;
     page.flush()?;
-    Ok(exit_code(outcome))
+    // Whoever sits there has been told, and has made no mistake in typing: make need not call it an error.
+    let is_told = exercise.kind == Kind::Predict && outcome == Outcome::NotYet && answers.is_empty();
+    Ok(if is_told { ExitCode::SUCCESS } else { exit_code(outcome) })
 }
 
 /// 0 where it is done, 1 where it is not, 2 where it could not be judged.
