@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use kit::{Keyboard, printable};
 use nix::errno::Errno;
 use nix::sys::signal::{SigSet, Signal};
-use nix::sys::termios::{SetArg, Termios, tcgetattr, tcsetattr};
+use nix::sys::termios::{LocalFlags, SetArg, Termios, tcgetattr, tcsetattr};
 use rustyline::error::ReadlineError;
 use rustyline::highlight::Highlighter;
 use rustyline::hint::Hinter;
@@ -168,7 +168,9 @@ impl Shown {
         }
         lines.waiting.push_str(line);
         lines.waiting.push('\n');
-        if self.0.is_editing.load(Ordering::SeqCst) { lines.print() } else { Ok(()) }
+        // After Ctrl-Z the editor has given the terminal back, and has it anew when it draws its line anew: until then a line
+        // would be printed into the middle of the typed one.
+        if self.0.is_editing.load(Ordering::SeqCst) && is_key_by_key() { lines.print() } else { Ok(()) }
     }
 
     /// The editor has begun to wait for keys.
@@ -195,6 +197,11 @@ impl Shown {
         lines.printer = None;
         io::stdout().lock().write_all(waiting.as_bytes())
     }
+}
+
+/// Whether the terminal gives each key as it is pressed: somebody edits a line.
+fn is_key_by_key() -> bool {
+    tcgetattr(io::stdin()).is_ok_and(|settings| !settings.local_flags.contains(LocalFlags::ICANON))
 }
 
 impl Lines {
