@@ -221,7 +221,7 @@ fn give_time_limit(pid: u32, fd: u32) -> Step {
 
 fn stop_and_continue(case: &mut Case, pids: &BTreeSet<u32>, step: &str) -> Step {
     // In the call, and not on the way to it.
-    case.until(SOON, |case| Ok(case.family().iter().all(|member| !member.is_busy()).then_some(())))?;
+    until_all_wait(case)?;
     for signal in [Signal::SIGSTOP, Signal::SIGCONT] {
         pids.iter().for_each(|&pid| case.signal(pid, signal));
         let is_stopped = |state: char| matches!(state, 'T' | 't');
@@ -232,11 +232,20 @@ fn stop_and_continue(case: &mut Case, pids: &BTreeSet<u32>, step: &str) -> Step 
             Ok((stopped == wanted).then_some(()))
         })?;
     }
+    // What it makes of that is done before the next byte comes: a connection given up now ends with a FIN, one given up with a
+    // byte unread with a RST.
+    until_all_wait(case)?;
     if case.is_gone() {
         let expected = "the server to go on when it was stopped and continued";
         let failure = case.fail(Kind::Crashed, expected, "it has ended");
         return Err(failure.because(evidence::EINTR));
     }
     case.done(step);
+    Ok(())
+}
+
+/// Until every process of the server sleeps, or for a second.
+fn until_all_wait(case: &mut Case) -> Step {
+    case.until(SOON, |case| Ok(case.family().iter().all(|member| !member.is_busy()).then_some(())))?;
     Ok(())
 }
