@@ -29,7 +29,7 @@ CHECK  = $(if $(PORT),--port $(PORT)) $(if $(ADDR),--addr $(ADDR)) $(ARGS) $(if 
 CLIENT = $(if $(PORT),--port $(PORT)) $(if $(ADDR),--host $(ADDR)) $(if $(ARGS),-- $(ARGS))
 
 .DEFAULT_GOAL := help
-.PHONY: help states scene learn progress doctor list test lint ci check-workshop bench soak clean socklab
+.PHONY: help states scene learn progress doctor list test lint ci check-workshop recordings bench soak clean socklab
 
 help: ## Say what there is
 	@sed -n 's/^\([a-z0-9.-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 23
@@ -135,6 +135,9 @@ ci: lint test check-workshop ## What CI runs: lint, test, and the workshop's che
 
 check-workshop: socklab ## Every exercise, every solution and every planted fault, for who changes them (ARGS=1.6 for one)
 	@$(SOCKLAB) workshop-check $(ARGS)
+
+recordings: socklab ## The recordings of predictions made anew, for who changes a scene (ARGS=1.6 for one)
+	@$(SOCKLAB) workshop-check --record $(ARGS)
 
 bench: ## How fast the labs are, against C programs of the same model (a quarter of an hour)
 	$(CARGO) build --release --quiet --workspace --exclude testkit

@@ -340,6 +340,9 @@ enum Command {
         /// Only a lab (3), an exercise (3.2), or a fault by its name
         #[arg(value_name = "WHICH")]
         only: Option<String>,
+        /// Play the scenes of the predictions, and keep beside each what was seen (make recordings)
+        #[arg(long)]
+        record: bool,
     },
     /// Say what this machine has for the workshop, and how to get what it lacks (make doctor)
     Doctor,
@@ -457,7 +460,8 @@ pub fn dispatch(cli: Cli) -> Result<ExitCode, Problem> {
         Command::Solution { number } => exercises::commands::solution(number),
         Command::Reset { number } => exercises::commands::reset(number),
         Command::Progress => exercises::commands::progress(),
-        Command::WorkshopCheck { only } => exercises::verify::verify(only.as_deref()),
+        Command::WorkshopCheck { only, record: true } => exercises::verify::record(only.as_deref()),
+        Command::WorkshopCheck { only, record: false } => exercises::verify::verify(only.as_deref()),
         Command::Doctor => doctor::doctor(),
         Command::Guard { command } => Ok(guard::guard(&command)),
     }

@@ -25,11 +25,12 @@ pub fn command(scene: &Path, answers: &[String]) -> Result<Command, Problem> {
     Ok(command)
 }
 
-/// The command that runs a scene with nobody there to be asked: 0 where it plays, and the truth is on each menu.
-pub fn command_unattended(scene: &Path) -> Result<Command, Problem> {
+/// The command that runs a scene with nobody there to be asked, and writes all that was seen to a file: exit code 0 where it
+/// plays, and the truth is on each menu.
+pub fn command_unattended(scene: &Path, events: &Path) -> Result<Command, Problem> {
     let this = env::current_exe().map_err(Problem::while_doing("find the command that runs scenes"))?;
     let mut command = Command::new(this);
-    command.arg("scene").arg(scene);
+    command.arg("scene").arg(scene).arg("--json").arg(events);
     Ok(command)
 }
 

@@ -2,6 +2,7 @@
 //! have returned, and which connection is whose.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::path::{Path, PathBuf};
 
 use crate::event::{Call, Descriptor, End, Endpoint, Event, Named, Protocol, What, Who};
 use crate::lens::calls::Held;
@@ -48,11 +49,22 @@ pub struct Known {
     pub connections: Vec<Ours>,
     /// The ports at which somebody listens, or has listened.
     pub served: BTreeSet<u16>,
+    /// The ports that bind() was called for: not the kernel's choice.
+    bound: BTreeSet<u16>,
+    /// Who has, or had, a port without a peer, which the kernel has chosen: connect() has failed.
+    pub lost: BTreeMap<u16, String>,
+    /// The directory that the programs leave files in.
+    pub directory: Option<PathBuf>,
     /// Those who were held since this was last emptied, and where.
     pub held: Vec<(String, Held)>,
 }
 
 impl Known {
+    /// Nothing is known yet but the directory that the programs leave files in, if they have one.
+    pub fn with(directory: Option<&Path>) -> Self {
+        Self { directory: directory.map(Path::to_owned), ..Self::default() }
+    }
+
     /// Learns from what has just happened.
     pub fn learn(&mut self, alert: &Alert) {
         match alert {
@@ -96,6 +108,10 @@ impl Known {
             What::Returned(call) => {
                 self.returned(role, *pid, call);
                 let made = call.outcome.as_ref().and_then(|outcome| outcome.made.as_ref());
+                if let (Some(Named::Bound(Protocol::Tcp, local)), "bind") = (made.map(|made| &made.names), &*call.name)
+                {
+                    self.bound.extend(local.port());
+                }
                 for descriptor in made.into_iter().chain(call.on.as_ref()) {
                     self.may_own(role, descriptor);
                 }
@@ -128,6 +144,10 @@ impl Known {
         match &descriptor.names {
             Named::Connected { protocol: Protocol::Tcp, local, remote, .. } => self.owns(role, local, remote),
             Named::Listening(end) => self.served.extend(end.port()),
+            Named::Bound(Protocol::Tcp, local) => {
+                let port = local.port().filter(|port| !self.bound.contains(port));
+                port.map(|port| self.lost.entry(port).or_insert_with(|| role.into()));
+            }
             _ => {}
         }
     }

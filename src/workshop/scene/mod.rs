@@ -32,7 +32,8 @@ use crate::workshop::watch::{Part, Play, header, here, why};
 
 use narrator::Narrator;
 use place::Scratch;
-use recorded::Recorded;
+pub use place::python;
+pub use recorded::Recorded;
 use stage::{Events, Goal, Stage};
 
 /// Where a server listens in a network of its own.
@@ -110,7 +111,7 @@ pub fn scene(options: &Options) -> Result<ExitCode, Problem> {
     match why_not_here(&scene, &rung) {
         Some(reason) => play_recording(options, &scene, &reason),
         None if options.recorded => play_recording(options, &scene, "the recording was asked for"),
-        None => play(options, &scene, parts, rung),
+        None => play(options, &scene, parts, &scratch, rung),
     }
 }
 
@@ -132,7 +133,7 @@ fn why_not_here(scene: &Scene, rung: &Rung) -> Option<String> {
 }
 
 /// The recording that stands beside a scene.
-fn recording_of(file: &Path) -> PathBuf {
+pub fn recording_of(file: &Path) -> PathBuf {
     file.with_extension("recording")
 }
 
@@ -151,7 +152,13 @@ fn play_recording(options: &Options, scene: &Scene, reason: &str) -> Result<Exit
     verdict(narrator, &options.file, end)
 }
 
-fn play(options: &Options, scene: &Scene, parts: Vec<Part>, rung: Rung) -> Result<ExitCode, Problem> {
+fn play(
+    options: &Options,
+    scene: &Scene,
+    parts: Vec<Part>,
+    scratch: &Scratch,
+    rung: Rung,
+) -> Result<ExitCode, Problem> {
     let own_network = rung.has_own_network();
     let port = if own_network { PORT } else { free_port()? };
     let place = match own_network {
@@ -176,7 +183,7 @@ fn play(options: &Options, scene: &Scene, parts: Vec<Part>, rung: Rung) -> Resul
     let into = Rc::clone(&events);
     let mut each = move |event: &Event| into.borrow_mut().push(event.clone());
     let session = Session::begin(&play, outputs, &mut each)?;
-    let mut stage = Stage::new(session, scene, parts, &play, events)?;
+    let mut stage = Stage::new(session, scene, parts, &play, events, scratch.path())?;
     let mut narrator = Narrator::new(options);
     narrator.title(&scene.title, &place)?;
     let end = narrator.narrate(scene, &mut stage);

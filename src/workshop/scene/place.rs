@@ -4,7 +4,7 @@ use std::env;
 use std::ffi::OsString;
 use std::fs;
 use std::os::unix::ffi::OsStringExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use nix::unistd::mkdtemp;
@@ -13,7 +13,7 @@ use crate::scene::Scene;
 use crate::workshop::Problem;
 
 /// Stands for the directory in a command line.
-const TMP: &str = "{tmp}";
+pub const TMP: &str = "{tmp}";
 
 /// A directory where the programs may leave files. It is removed with all that is in it.
 #[derive(Debug)]
@@ -28,6 +28,11 @@ impl Scratch {
         let path = mkdtemp(&env::temp_dir().join("socklab-XXXXXX"))
             .map_err(|errno| Problem::while_doing("make a directory (mkdtemp)")(errno.into()))?;
         Ok(Self(Some(path)))
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> Option<&Path> {
+        self.0.as_deref()
     }
 
     /// The command line with its name in it.

@@ -11,7 +11,7 @@ use std::path::Path;
 use super::{Break, Shed, Source};
 use crate::event::{Event, What};
 use crate::record::Reader;
-use crate::scene::{Action, Asked, Shown, Step, Value};
+use crate::scene::{Action, Asked, Prediction, Scene, Shown, Step, Value};
 use crate::sys::with_name;
 use crate::view::ladder;
 use crate::view::paint::{Page, harmless};
@@ -77,6 +77,41 @@ impl Recorded {
         } else {
             self.lines.entry(number).or_default().push(harmless(text.as_bytes()));
         }
+    }
+
+    /// What it says otherwise than this one, which was made just now: an answer that is another one on its menu, or a line that
+    /// prints and of which it knows nothing. Not each number and call: how many bytes fit into a buffer, and how often
+    /// somebody has to read until he has all, is another story each time.
+    pub fn differs_from(&self, fresh: &Self, scene: &Scene) -> Option<String> {
+        let mut open: Vec<&Prediction> = Vec::new();
+        for Step { line, action, .. } in &scene.steps {
+            match action {
+                Action::Predict(prediction) => open.push(prediction),
+                Action::Reveal => {
+                    let (ours, theirs) = (self.chosen(*line, &open), fresh.chosen(*line, &open));
+                    if ours != theirs {
+                        return Some(format!("line {line} reveals {}, and not {}", theirs.join(", "), ours.join(", ")));
+                    }
+                    open.clear();
+                }
+                Action::Print(shown) if *shown != Shown::Ladder && !self.lines.contains_key(line) => {
+                    return Some(format!("there is nothing about line {line}, which prints"));
+                }
+                _ => {}
+            }
+        }
+        None
+    }
+
+    /// What was revealed by this line, each as its menu has it.
+    fn chosen(&self, line: usize, open: &[&Prediction]) -> Vec<String> {
+        let revealed = self.revealed.get(&line).map(Vec::as_slice).unwrap_or_default();
+        let on_menu = |(index, seen): (usize, &Value)| {
+            let mut menu = open.get(index).into_iter().flat_map(|prediction| &prediction.menu);
+            menu.find(|alternative| alternative.value.admits(seen))
+                .map_or_else(|| seen.to_string(), ToString::to_string)
+        };
+        revealed.iter().enumerate().map(on_menu).collect()
     }
 
     /// The kernel on which it was recorded.

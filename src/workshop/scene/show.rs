@@ -6,6 +6,7 @@ use std::fs;
 
 use super::known::Known;
 use super::measure::{Held, Picture};
+use super::place::TMP;
 use crate::event::{Call, Descriptor, Endpoint, Event, Named, Segment, Socket, What, Who};
 use crate::sys::descriptor;
 use crate::view::{describe, notation};
@@ -133,33 +134,56 @@ fn stands_for(pid: u32, fd: i32, known: &Known) -> Option<String> {
     }
     let shown = notation::descriptor(&Descriptor { fd, names });
     let inside = shown.split_once('<').map_or(shown.as_str(), |(_, rest)| rest.trim_end_matches('>'));
-    Some(Names::new(known).in_place_of_ports(inside))
+    Some(Names::new(known).in_place(inside))
 }
 
-/// Who is meant by a port that the kernel has chosen.
-pub struct Names(Vec<(u16, String)>);
+/// What is called otherwise each time that a scene is played, and what is said instead.
+pub struct Names {
+    /// Who is meant by a port that the kernel has chosen.
+    ports: Vec<(u16, String)>,
+    /// The directory for files.
+    directory: Option<String>,
+}
 
 impl Names {
     /// Of the connections that are known: those ports at which nobody listens.
     pub fn new(known: &Known) -> Self {
-        let mut names: Vec<(u16, String)> = Vec::new();
-        for ours in known.connections.iter().filter(|ours| !known.serves(&ours.local)) {
-            let Some(port) = ours.local.port() else { continue };
-            if !names.iter().any(|(named, _)| *named == port) {
-                names.push((port, ours.role.clone()));
+        let connected = known.connections.iter().filter(|ours| !known.serves(&ours.local));
+        let connected = connected.filter_map(|ours| Some((ours.local.port()?, &ours.role)));
+        let mut ports: Vec<(u16, String)> = Vec::new();
+        for (port, role) in connected.chain(known.lost.iter().map(|(port, role)| (*port, role))) {
+            if !ports.iter().any(|(named, _)| *named == port) {
+                ports.push((port, role.clone()));
             }
         }
-        Self(names)
+        Self { ports, directory: known.directory.as_ref().map(|path| path.display().to_string()) }
     }
 
-    /// The text with `:client` in the place of `:51234`.
-    pub fn in_place_of_ports(&self, text: &str) -> String {
+    /// The text with `:client` in the place of `:51234`, `{tmp}` in that of the directory, and pipes without their inodes.
+    pub fn in_place(&self, text: &str) -> String {
         let mut text = text.to_owned();
-        for (port, role) in &self.0 {
+        for (port, role) in &self.ports {
             text = text.replace(&format!(":{port}"), &format!(":{role}"));
         }
-        text
+        if let Some(directory) = &self.directory {
+            text = text.replace(directory, TMP);
+        }
+        without_inodes(&text)
     }
+}
+
+/// `pipe` in the place of `pipe:[3945044]`.
+fn without_inodes(text: &str) -> String {
+    let mut parts = text.split("pipe:[");
+    let mut whole = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let rest = part.trim_start_matches(|letter: char| letter.is_ascii_digit());
+        match rest.strip_prefix(']').filter(|_| rest.len() < part.len()) {
+            Some(rest) => whole.extend(["pipe", rest]),
+            None => whole.extend(["pipe:[", part]),
+        }
+    }
+    whole
 }
 
 /// The calls among these events, by role, each as it was entered and what it returned.
@@ -184,7 +208,7 @@ pub fn calls(events: &[Event], names: &Names, roles: &[String]) -> Vec<String> {
             What::Signalled(signal) => format!("gets {}", describe::signal(*signal)),
             _ => continue,
         };
-        let line = names.in_place_of_ports(&line);
+        let line = names.in_place(&line);
         match by_role.iter_mut().find(|(_, its, _)| its == role) {
             Some((_, _, lines)) => lines.push(line),
             None => {
@@ -226,4 +250,32 @@ fn ends(segment: &Segment, known: &Known) -> String {
     };
     let (from, to) = (Endpoint::Inet(segment.from), Endpoint::Inet(segment.to));
     format!("{} → {}", name(from.clone(), to.clone()), name(to, from))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+    use std::path::PathBuf;
+
+    use super::*;
+
+    #[test]
+    fn what_is_called_otherwise_each_time_is_called_the_same() {
+        let mut known = Known::default();
+        let end = |text: &str| Endpoint::Inet(text.parse().unwrap());
+        known.owns("client", &end("127.0.0.1:51234"), &end("127.0.0.1:7000"));
+        known.lost.insert(40002, "late".into());
+        known.directory = Some(PathBuf::from("/tmp/socklab-a1B2c3"));
+        let names = Names::new(&known);
+        assert_eq!(names.in_place("poll([3<→ :7000>, 0<pipe:[3945044]>])"), "poll([3<→ :7000>, 0<pipe>])");
+        assert_eq!(
+            names.in_place("3<127.0.0.1:51234 → :7000> 4<TCP 127.0.0.1:40002>"),
+            "3<127.0.0.1:client → :7000> 4<TCP 127.0.0.1:late>"
+        );
+        assert_eq!(names.in_place("bind(3<UNIX>, /tmp/socklab-a1B2c3/echo)"), "bind(3<UNIX>, {tmp}/echo)");
+        for other in ["pipe:[]", "pipe:[12", "pipe:[x]", "a pipe"] {
+            assert_eq!(names.in_place(other), other);
+        }
+    }
 }

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -66,11 +66,12 @@ impl<'a> Stage<'a> {
         parts: Vec<Part>,
         play: &Play,
         events: Events,
+        directory: Option<&Path>,
     ) -> Result<Self, Problem> {
         session.be_directed();
         Ok(Self {
             session,
-            known: Known::default(),
+            known: Known::with(directory),
             scene,
             parts,
             tables: Tables::open().map_err(Problem::while_doing("ask for sockets (NETLINK_SOCK_DIAG)"))?,
@@ -215,7 +216,7 @@ impl<'a> Stage<'a> {
             (None, Some(call)) => format!("the last that it has done was {}", notation::call(call)),
             (None, None) => "it has made no call of interest".into(),
         };
-        let mut text = show::Names::new(&self.known).in_place_of_ports(&where_it_is);
+        let mut text = show::Names::new(&self.known).in_place(&where_it_is);
         let program = role.split('/').next().unwrap_or(role);
         let family =
             self.known.threads.iter().filter(|(its, thread)| {

@@ -14,7 +14,7 @@ use crate::workshop::exercises::{Exercise, Kind, Mutant, Workshop};
 use crate::workshop::labs::{LABS, Lab};
 
 /// Where they are built, below `target/`: nothing of a learner's is there.
-const PLACE: &str = "target/check-workshop";
+pub const PLACE: &str = "target/check-workshop";
 
 /// What is known about one thing: what is right with it, or what is wrong.
 pub struct Finding {
@@ -66,7 +66,8 @@ fn is_meant(only: Option<&str>, lab: &Lab, names: &[&str]) -> bool {
     only.is_none_or(|only| names.contains(&only) || only == lab.number.to_string())
 }
 
-fn exercises<'a>(workshop: &'a Workshop, only: Option<&'a str>) -> impl Iterator<Item = &'a Exercise> {
+/// The exercises that belong to what was asked for.
+pub fn exercises<'a>(workshop: &'a Workshop, only: Option<&'a str>) -> impl Iterator<Item = &'a Exercise> {
     let is_meant = move |exercise: &&Exercise| is_meant(only, exercise.lab, &[&exercise.number.to_string()]);
     workshop.exercises.iter().filter(is_meant)
 }

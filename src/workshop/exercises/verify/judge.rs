@@ -1,11 +1,13 @@
 //! Judging one thing: a server by the checks of its lab, a scene by playing it.
 
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use serde::Deserialize;
 
+use crate::workshop::exercises::check;
 use crate::workshop::exercises::verify::items::{Item, Subject};
-use crate::workshop::exercises::{check, predict};
+use crate::workshop::exercises::verify::recordings::Seen;
 
 /// What has to come out.
 pub enum Expected {
@@ -32,15 +34,12 @@ struct CheckReport {
 }
 
 /// What has come out of one item: what was right, or what was wrong.
-pub fn judge(item: &Item) -> Result<String, String> {
+pub fn judge(root: &Path, item: &Item) -> Result<String, String> {
     match &item.subject {
         Subject::Scene(scene) => {
-            let mut command = predict::command_unattended(scene).map_err(|problem| problem.to_string())?;
-            let (code, output, errors) = run(&mut command)?;
-            match code {
-                Some(0) => Ok("plays, with the truth on each menu".into()),
-                _ => Err(format!("exit code {code:?}: {}", last_line(&errors, &output))),
-            }
+            let held = Seen::of(root, scene).and_then(|seen| seen.against_the_recording());
+            held.map_err(|problem| problem.to_string())?;
+            Ok("plays, with the truth on each menu, as its recording says".into())
         }
         Subject::Server { lab, program, arguments, check } => {
             let mut options = vec!["--json", "-"];
@@ -96,13 +95,14 @@ fn in_words(names: &[&str]) -> String {
 }
 
 /// Runs it to its end: exit code, standard output, standard error.
-fn run(command: &mut Command) -> Result<(Option<i32>, String, String), String> {
+pub fn run(command: &mut Command) -> Result<(Option<i32>, String, String), String> {
     let output = command.stdin(Stdio::null()).output().map_err(|error| error.to_string())?;
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     Ok((output.status.code(), text(&output.stdout), text(&output.stderr)))
 }
 
-fn last_line<'a>(errors: &'a str, output: &'a str) -> &'a str {
+/// The last that it said, if anything.
+pub fn last_line<'a>(errors: &'a str, output: &'a str) -> &'a str {
     let last = |text: &'a str| text.lines().rfind(|line| !line.trim().is_empty());
     last(errors).or_else(|| last(output)).unwrap_or("it said nothing")
 }

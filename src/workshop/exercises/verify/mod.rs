@@ -1,12 +1,15 @@
 //! `socklab workshop-check`: the workshop checks itself.
 //!
 //! Every solution passes. Every starting file compiles and fails, by the check that its exercise names. Every planted fault is
-//! caught by the check that names it, and by no other. Every scene of a prediction plays, with the truth on its menu.
+//! caught by the check that names it, and by no other. Every scene of a prediction plays, with the truth on its menu, and its
+//! recording says the same.
 
 mod items;
 mod judge;
+mod recordings;
 
 use std::collections::VecDeque;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
 use std::thread;
@@ -17,6 +20,7 @@ use crate::workshop::exercises::Workshop;
 
 use items::{Finding, Item, paper};
 pub use judge::Report;
+pub use recordings::record;
 
 /// How many exercises there are at least: five for each of the first seven labs.
 const LEAST_EXERCISES: usize = 35;
@@ -42,20 +46,10 @@ pub fn verify(only: Option<&str>) -> Result<ExitCode, Problem> {
         tally.count(&mut page, &name, &found)?;
     }
     page.flush()?;
-    judge_all(items, &mut page, &mut tally)?;
+    judge_all(&workshop.root, items, &mut page, &mut tally)?;
 
-    page.gap()?;
-    if tally.right + tally.wrong == 0 {
-        return Err(Problem::Told(format!("there is nothing called {:?}", only.unwrap_or_default())));
-    }
     let (exercises, mutants) = (workshop.exercises.len(), workshop.mutants.len());
-    let summary = format!(
-        "{exercises} exercises, {mutants} faults: {} are as they should be, {} are not",
-        tally.right, tally.wrong
-    );
-    page.line(&in_style(STRONG, &summary), 2)?;
-    page.flush()?;
-    Ok(if tally.wrong == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    tally.verdict(&mut page, only, &format!("{exercises} exercises, {mutants} faults"))
 }
 
 /// How many were right, and how many were not.
@@ -75,6 +69,18 @@ impl Tally {
         *if found.is_ok() { &mut self.right } else { &mut self.wrong } += 1;
         Ok(page.line(&format!("{} {name:<34} {}", in_style(style, word), harmless(text.as_bytes())), 6)?)
     }
+
+    /// Prints the last line, and says what the exit code is.
+    fn verdict(&self, page: &mut Page, only: Option<&str>, of_what: &str) -> Result<ExitCode, Problem> {
+        if self.right + self.wrong == 0 {
+            return Err(Problem::Told(format!("there is nothing called {:?}", only.unwrap_or_default())));
+        }
+        page.gap()?;
+        let summary = format!("{of_what}: {} are as they should be, {} are not", self.right, self.wrong);
+        page.line(&in_style(STRONG, &summary), 2)?;
+        page.flush()?;
+        Ok(if self.wrong == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
 }
 
 fn counts(workshop: &Workshop, page: &mut Page, tally: &mut Tally) -> Result<(), Problem> {
@@ -87,7 +93,7 @@ fn counts(workshop: &Workshop, page: &mut Page, tally: &mut Tally) -> Result<(),
 }
 
 /// Judges them, some at a time, and prints each as soon as it and all before it are done.
-fn judge_all(items: Vec<Item>, page: &mut Page, tally: &mut Tally) -> Result<(), Problem> {
+fn judge_all(root: &Path, items: Vec<Item>, page: &mut Page, tally: &mut Tally) -> Result<(), Problem> {
     let names: Vec<String> = items.iter().map(|item| item.name.clone()).collect();
     let waiting: Mutex<VecDeque<(usize, Item)>> = Mutex::new(items.into_iter().enumerate().collect());
     let take = || waiting.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
@@ -98,7 +104,7 @@ fn judge_all(items: Vec<Item>, page: &mut Page, tally: &mut Tally) -> Result<(),
             scope.spawn(move || {
                 while let Some((index, item)) = take() {
                     // Nobody listens where printing has failed.
-                    if told.send((index, judge::judge(&item))).is_err() {
+                    if told.send((index, judge::judge(root, &item))).is_err() {
                         return;
                     }
                 }
