@@ -132,7 +132,10 @@ fn faults_of(file: &ExerciseFile) -> Vec<String> {
         (file.question.trim().is_empty(), "needs a question"),
         (is_not(&by_hand) && file.terminals.is_empty(), "needs terminals: what to type where"),
         (is_not(&by_hand) && file.look.is_empty(), "needs look: what to look at alongside"),
-        (is_not(&by_hand) && file.explanation.is_none(), "needs an explanation, for afterwards"),
+        (
+            (kind == Kind::Predict) != file.explanation.is_some(),
+            "and `explanation` go together: that of others is in EXERCISES.md",
+        ),
         ((kind == Kind::Predict) != file.scene.is_some(), "and `scene` go together"),
         ((kind == Kind::Break) != file.mutant.is_some(), "and `mutant` go together"),
         (is(&with_files) != file.check.is_some(), "and `check` go together"),

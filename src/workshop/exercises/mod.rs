@@ -96,7 +96,8 @@ pub struct Exercise {
     pub start: Vec<Change>,
     /// How a solution differs from the lab's own files; where it is empty, the lab itself is one.
     pub solution: Vec<Change>,
-    /// What it shows, for afterwards.
+    /// For [`Kind::Predict`]: what it has shown, in a few lines. All that is said about it, and that of other kinds, is in
+    /// `EXERCISES.md`.
     pub explanation: Option<String>,
     /// Where its manifest lies.
     pub directory: PathBuf,

@@ -16,9 +16,6 @@ terminals = ["1$ make lab1.9", "2$ make client1   twice"]
 hints = ["points", "names", "shows"]
 mutant = "forgets"
 check = "no-leak"
-explanation = """
-It shows
-this."""
 "#;
 
 /// A repository with one exercise in it, 1.9, whose manifest this is; removed on drop.
@@ -53,7 +50,7 @@ fn a_manifest_is_read() {
     assert_eq!(exercise.look[0].shows, "the server's sockets");
     let second = &exercise.terminals[1];
     assert_eq!((second.terminal, second.command.as_str(), second.remark.as_str()), (2, "make client1", "twice"));
-    assert_eq!(exercise.explanation.as_deref(), Some("It shows\nthis."));
+    assert_eq!(exercise.explanation, None);
     assert_eq!(exercise.anchor(), "19-the-forgotten-close");
 }
 

@@ -95,7 +95,7 @@ fn fault_of(workshop: &Workshop, exercise: &Exercise, document: &str) -> Option<
         Ok(section) => section,
         Err(problem) => return Some(problem.to_string()),
     };
-    if kind == Kind::Experiment && section.explanation.trim().is_empty() {
+    if section.explanation.trim().is_empty() {
         return Some("its section in EXERCISES.md has no explanation".into());
     }
     let mark = format!("TODO(ex-{number})");
