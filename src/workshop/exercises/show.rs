@@ -26,10 +26,14 @@ pub fn exercise(page: &mut Page, workshop: &Workshop, work: &Work, exercise: &Ex
         section::print(page, &Section::of(&workshop.root, exercise)?.text)?;
         return Ok(());
     }
-    page.line(&in_style(STRONG, &one_line(question)), 0)?;
-    page.gap()?;
-    if kind.has_files() {
-        section::print(page, Section::of(&workshop.root, exercise)?.task())?;
+    let section = kind.has_files().then(|| Section::of(&workshop.root, exercise)).transpose()?;
+    let task = section.as_ref().map(Section::task);
+    if !task.is_some_and(|task| bare(task).contains(&bare(question))) {
+        page.line(&in_style(STRONG, &bare(question)), 0)?;
+        page.gap()?;
+    }
+    if let Some(task) = task {
+        section::print(page, task)?;
         page.gap()?;
         row(page, "your file", &files(workshop, work, exercise)?)?;
     }
@@ -43,8 +47,9 @@ pub fn exercise(page: &mut Page, workshop: &Workshop, work: &Work, exercise: &Ex
     Ok(page.gap()?)
 }
 
-fn one_line(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
+/// Its words on one line, without the marks of Markdown.
+fn bare(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ").replace(['*', '`'], "")
 }
 
 /// The file to work on: the server, or the directory where there are others beside it.
