@@ -18,7 +18,7 @@ use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
 
 /// How long anything that a test waits for may take. Generous: it only ends a test that has failed already.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The workspace's program `name`, as the same `cargo test` has built it: next to the directory of the test executable.
 ///

@@ -147,7 +147,7 @@ fn each_fault_of_a_server_with_a_process_for_each_client_fails_the_check_that_na
             ],
             lab: "3",
             caught_by: "lets-go",
-            because: ("wrong-state", "so the kernel keeps the connection half-open"),
+            because: ("wrong-state", "so the kernel keeps the connection half-closed"),
         },
         Fault {
             changes: &[("signal.signal(signal.SIGCHLD, reap)\n", "")],

@@ -153,7 +153,7 @@ pub fn why_no_fin(socket: Option<&Socket>, main: u32, is_parent: bool) -> String
     let in_main = socket.owners.iter().find(|owner| owner.pid == main);
     match (in_main, socket.owners.first()) {
         (Some(owner), _) if is_parent || socket.owners.len() > 1 => format!(
-            "fd {} is still open in the parent (pid {main}), so the kernel keeps the connection half-open",
+            "fd {} is still open in the parent (pid {main}), so the kernel keeps the connection half-closed",
             owner.fd
         ),
         (Some(owner), _) | (None, Some(owner)) => {
@@ -318,7 +318,7 @@ mod tests {
         let kept = socket(State::CloseWait, ends.0, ends.1, &[(812, 4)]);
         assert_eq!(
             why_no_fin(Some(&kept), 812, true),
-            "fd 4 is still open in the parent (pid 812), so the kernel keeps the connection half-open"
+            "fd 4 is still open in the parent (pid 812), so the kernel keeps the connection half-closed"
         );
         let alone = why_no_fin(Some(&kept), 812, false);
         assert!(alone.starts_with("fd 4 is still open in pid 812: the server has not closed it"), "{alone}");

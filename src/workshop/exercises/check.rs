@@ -21,16 +21,16 @@ pub enum Verdict {
 
 /// The command that judges a learner's server by the check of its exercise. What it prints is for the learner.
 pub fn command(exercise: &Exercise, server: &Path) -> Result<Command, Problem> {
-    let only: Vec<&str> = exercise.check.as_deref().into_iter().flat_map(|check| ["--only", check]).collect();
+    let only: Vec<&str> = exercise.checks().flat_map(|check| ["--only", check]).collect();
     check(exercise.lab, &only, server, &exercise.args)
 }
 
 /// `socklab check LAB OPTIONS -- SERVER --port {port} ARGUMENTS`
 pub fn check(lab: &Lab, options: &[&str], server: &Path, arguments: &[String]) -> Result<Command, Problem> {
     let this = env::current_exe().map_err(Problem::while_doing("find the command that checks"))?;
-    // Its report names the server: the shorter the better.
+    // Its report names the server: the shorter the better. But a name alone would be looked up in PATH.
     let here = env::current_dir().unwrap_or_default();
-    let server = server.strip_prefix(&here).unwrap_or(server);
+    let server = server.strip_prefix(&here).ok().filter(|short| short.components().count() > 1).unwrap_or(server);
     let mut command = Command::new(this);
     command.arg("check").arg(lab.number.to_string()).args(options);
     command.arg("--").arg(server).args(["--port", "{port}"]).args(arguments);

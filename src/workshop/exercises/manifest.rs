@@ -12,7 +12,7 @@ use toml::Spanned;
 
 use crate::view::paint::harmless;
 use crate::workshop::exercises::change::Change;
-use crate::workshop::exercises::{Exercise, Kind, Look, Mutant, Number, Typed};
+use crate::workshop::exercises::{Exercise, Kind, Look, Mutant, Number, Reason, Typed};
 use crate::workshop::labs::Lab;
 
 /// How many hints there are: one points, one names, one shows.
@@ -37,6 +37,8 @@ struct ExerciseFile {
     mutant: Option<String>,
     check: Option<String>,
     #[serde(default)]
+    also: Vec<String>,
+    #[serde(default)]
     args: Vec<String>,
     #[serde(default)]
     dependencies: Vec<String>,
@@ -52,6 +54,7 @@ struct ExerciseFile {
 struct MutantFile {
     fault: String,
     caught_by: String,
+    because: Vec<Spanned<String>>,
     change: Vec<ChangeTable>,
 }
 
@@ -96,6 +99,7 @@ pub fn read_exercise(lab: &'static Lab, root: &Path, directory: &Path) -> Result
         scene,
         mutant: file.mutant,
         check: file.check,
+        also: file.also,
         args: file.args,
         dependencies: file.dependencies,
         start: manifest.changes(file.start),
@@ -116,7 +120,11 @@ pub fn read_mutant(lab: &'static Lab, root: &Path, path: &Path) -> Result<Mutant
     }
     let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let changes = manifest.changes(file.change);
-    Ok(Mutant { lab, name, fault: file.fault, caught_by: file.caught_by, changes, file: path.into() })
+    let reasons = file.because.iter().map(|text| manifest.reason(text)).collect::<Result<Vec<_>, _>>()?;
+    if reasons.is_empty() {
+        return Err(manifest.fault(0..0, "a fault says at least one reason: because = [\"KIND: TEXT\"]".into()));
+    }
+    Ok(Mutant { lab, name, fault: file.fault, caught_by: file.caught_by, reasons, changes, file: path.into() })
 }
 
 /// What does not go together with its kind, or is missing.
@@ -139,6 +147,7 @@ fn faults_of(file: &ExerciseFile) -> Vec<String> {
         ((kind == Kind::Predict) != file.scene.is_some(), "and `scene` go together"),
         ((kind == Kind::Break) != file.mutant.is_some(), "and `mutant` go together"),
         (is(&with_files) != file.check.is_some(), "and `check` go together"),
+        (is_not(&with_files) && !file.also.is_empty(), "has no server of its own"),
         (kind == Kind::Build && !has_start, "needs a [[start]]: how the starting file differs from the lab's"),
         (is_not(&with_files) && (has_start || has_solution), "has no files of its own: no [[start]], no [[solution]]"),
         (is_not(&with_files) && !(file.args.is_empty() && file.dependencies.is_empty()), "has no server of its own"),
@@ -164,6 +173,14 @@ impl Manifest {
 
     fn parse<T: DeserializeOwned>(&self) -> Result<T, String> {
         toml::from_str(&self.text).map_err(|error| self.fault(error.span().unwrap_or(0..0), error.message().into()))
+    }
+
+    /// `wrong-state: is still open in the parent`
+    fn reason(&self, text: &Spanned<String>) -> Result<Reason, String> {
+        let (kind, because) = text.get_ref().split_once(": ").ok_or_else(|| {
+            self.fault(text.span(), "a reason is a kind of failure, a colon, and a part of what the check says".into())
+        })?;
+        Ok(Reason { kind: kind.into(), because: because.into() })
     }
 
     /// What is wrong, with its place.

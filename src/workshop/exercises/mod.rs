@@ -88,6 +88,8 @@ pub struct Exercise {
     pub mutant: Option<String>,
     /// For [`Kind::Break`] and [`Kind::Build`]: the check that has to be passed.
     pub check: Option<String>,
+    /// More checks that the solution has to pass: what the exercise asks for besides.
+    pub also: Vec<String>,
     /// More arguments for the learner's server, where the check needs them.
     pub args: Vec<String>,
     /// Packages of the workspace that it needs beside those of its lab.
@@ -134,10 +136,21 @@ pub struct Mutant {
     pub fault: String,
     /// The check that fails because of it.
     pub caught_by: String,
+    /// Why it fails: one of these. (Which one may be up to who is quicker, as with a FIN and a RST.)
+    pub reasons: Vec<Reason>,
     /// How it differs from the lab's own files.
     pub changes: Vec<Change>,
     /// Its manifest.
     pub file: PathBuf,
+}
+
+/// Why a check fails: a server with one fault could fail the right check for the wrong reason.
+#[derive(Clone, Debug)]
+pub struct Reason {
+    /// The kind of failure, as `socklab check --json` has it.
+    pub kind: String,
+    /// A part of what it has seen, of why, or of the server's last words.
+    pub because: String,
 }
 
 /// All exercises, and all faults that can be planted.
@@ -242,6 +255,11 @@ impl Exercise {
     /// Its manifest.
     pub fn manifest(&self) -> PathBuf {
         self.directory.join("exercise.toml")
+    }
+
+    /// The checks that the learner's server has to pass, the one that it fails at first before the others.
+    pub fn checks(&self) -> impl Iterator<Item = &str> {
+        self.check.iter().chain(&self.also).map(String::as_str)
     }
 
     /// The heading of its section in EXERCISES.md.

@@ -93,13 +93,19 @@ fn a_manifest_in_a_directory_of_another_lab_is_refused() {
 fn a_fault_is_read_and_has_at_least_one_change() {
     let repository = Repository::with("mutant", BREAK);
     let path = repository.0.join("labs/lab01_echo/forgets.toml");
-    let head = "fault = \"it forgets\"\ncaught_by = \"no-leak\"\n";
+    let head = "fault = \"it forgets\"\ncaught_by = \"no-leak\"\nbecause = [\"wrong-state: left\"]\n";
     fs::write(&path, format!("{head}[[change]]\nfile = \"server.rs\"\nfrom = \"a\"\nto = \"b\"\n")).unwrap();
     let mutant = read_mutant(&LABS[0], &repository.0, &path).unwrap();
     assert_eq!((mutant.name.as_str(), mutant.caught_by.as_str()), ("forgets", "no-leak"));
-    assert_eq!(mutant.changes[0].place, "labs/lab01_echo/forgets.toml:5");
+    assert_eq!(mutant.changes[0].place, "labs/lab01_echo/forgets.toml:6");
     for text in [head.to_string(), format!("{head}change = []\n")] {
         fs::write(&path, text).unwrap();
         assert!(read_mutant(&LABS[0], &repository.0, &path).unwrap_err().contains("change"));
+    }
+    let change = "[[change]]\nfile = \"server.rs\"\nfrom = \"a\"\nto = \"b\"\n";
+    for (because, told) in [("[]", "at least one reason"), ("[\"it leaks\"]", "forgets.toml:3:12: a reason is a kind")] {
+        fs::write(&path, format!("fault = \"f\"\ncaught_by = \"echo\"\nbecause = {because}\n{change}")).unwrap();
+        let refused = read_mutant(&LABS[0], &repository.0, &path).unwrap_err();
+        assert!(refused.contains(told), "{refused}");
     }
 }

@@ -44,8 +44,8 @@ pub enum Subject {
         program: PathBuf,
         /// Its arguments beside the port.
         arguments: Vec<String>,
-        /// The one check to be made; all that the lab promises where there is none.
-        check: Option<String>,
+        /// The checks to be made; all that the lab promises where none is named.
+        checks: Vec<String>,
     },
     /// A scene.
     Scene(PathBuf),
@@ -57,8 +57,10 @@ struct Plan {
     package: Package,
     sources: Sources,
     arguments: Vec<String>,
-    check: Option<String>,
+    checks: Vec<String>,
     expected: Expected,
+    /// Whether it has to keep all that its lab promises besides, without arguments.
+    keeps_promises: bool,
 }
 
 /// Whether something belongs to what was asked for.
@@ -139,10 +141,16 @@ pub fn build(workshop: &Workshop, only: Option<&str>, page: &mut Page) -> Result
     };
     let mut items = Vec::new();
     for (plan, server) in plans.into_iter().zip(servers) {
-        let Plan { name, package, arguments, check, expected, .. } = plan;
+        let Plan { name, package: Package { lab, .. }, arguments, checks, expected, keeps_promises, .. } = plan;
         match server {
             Some(program) => {
-                let subject = Subject::Server { lab: package.lab, program, arguments, check };
+                if keeps_promises {
+                    let (arguments, checks) = (Vec::new(), Vec::new());
+                    let subject = Subject::Server { lab, program: program.clone(), arguments, checks };
+                    let name = format!("{name}, as lab {}", lab.number);
+                    items.push(Item { name, expected: Expected::Passes, subject });
+                }
+                let subject = Subject::Server { lab, program, arguments, checks };
                 items.push(Item { name, expected, subject });
             }
             None => broken.push(Finding { name, found: Err("does not compile".into()) }),
@@ -167,8 +175,9 @@ fn plans(workshop: &Workshop, only: Option<&str>) -> Result<Vec<Plan>, Problem> 
             package: Package { directory: format!("lab{}-itself", lab.number), lab, dependencies: Vec::new() },
             sources: Sources::of_lab(&workshop.root, lab)?,
             arguments: Vec::new(),
-            check: None,
+            checks: Vec::new(),
             expected: Expected::Passes,
+            keeps_promises: false,
         });
     }
     for exercise in exercises(workshop, only).filter(|exercise| exercise.kind.has_files()) {
@@ -183,17 +192,19 @@ fn plans(workshop: &Workshop, only: Option<&str>) -> Result<Vec<Plan>, Problem> 
 }
 
 fn before_and_after(workshop: &Workshop, exercise: &Exercise) -> Result<[Plan; 2], Problem> {
-    let check = exercise.check.clone().unwrap_or_default();
     let plan = |what: &str, sources: Sources, expected: Expected| Plan {
         name: format!("{} {what}", exercise.number),
         package: Package { directory: format!("ex{}-{what}", exercise.number), ..Package::of_exercise(exercise) },
         sources,
         arguments: exercise.args.clone(),
-        check: Some(check.clone()),
+        checks: exercise.checks().map(str::to_owned).collect(),
         expected,
+        // Where the lab itself is the solution it is judged already.
+        keeps_promises: what == "solution" && !exercise.solution.is_empty(),
     };
+    let fails = Expected::FailsBy(exercise.check.clone().unwrap_or_default(), Vec::new());
     Ok([
-        plan("start", workshop.starting_files(exercise)?, Expected::FailsBy(check.clone())),
+        plan("start", workshop.starting_files(exercise)?, fails),
         plan("solution", workshop.solution(exercise)?, Expected::Passes),
     ])
 }
@@ -205,8 +216,9 @@ fn with_fault(workshop: &Workshop, mutant: &Mutant) -> Result<Plan, Problem> {
         package: Package { directory: format!("lab{}-{name}", lab.number), lab, dependencies: Vec::new() },
         sources: workshop.faulty_files(mutant)?,
         arguments: Vec::new(),
-        check: None,
-        expected: Expected::FailsBy(mutant.caught_by.clone()),
+        checks: Vec::new(),
+        expected: Expected::FailsBy(mutant.caught_by.clone(), mutant.reasons.clone()),
+        keeps_promises: false,
     })
 }
 

@@ -5,16 +5,16 @@ use std::process::{Command, Stdio};
 
 use serde::Deserialize;
 
-use crate::workshop::exercises::check;
 use crate::workshop::exercises::verify::items::{Item, Subject};
 use crate::workshop::exercises::verify::recordings::Seen;
+use crate::workshop::exercises::{Reason, check};
 
 /// What has to come out.
 pub enum Expected {
     /// Every check is passed.
     Passes,
-    /// This check fails, and no other does.
-    FailsBy(String),
+    /// This check fails, for one of these reasons where any are given, and no other does.
+    FailsBy(String, Vec<Reason>),
     /// The scene is played to its end.
     Played,
 }
@@ -29,8 +29,26 @@ pub struct Report {
 struct CheckReport {
     name: String,
     outcome: String,
-    /// Why it could not be judged.
+    kind: Option<String>,
+    seen: Option<String>,
+    /// Why it has failed, or could not be judged.
     why: Option<String>,
+    #[serde(default)]
+    last_words: Vec<String>,
+}
+
+impl CheckReport {
+    /// Whether it failed for this reason.
+    fn is_because(&self, reason: &Reason) -> bool {
+        let mut told = self.seen.iter().chain(&self.why).chain(&self.last_words);
+        self.kind.as_ref() == Some(&reason.kind) && told.any(|text| text.contains(&reason.because))
+    }
+
+    /// The reason that it gives, in a line.
+    fn reason(&self) -> String {
+        let told = [&self.kind, &self.seen, &self.why].map(|text| text.as_deref().unwrap_or("-"));
+        told.join(" | ")
+    }
 }
 
 /// What has come out of one item: what was right, or what was wrong.
@@ -41,9 +59,9 @@ pub fn judge(root: &Path, item: &Item) -> Result<String, String> {
             held.map_err(|problem| problem.to_string())?;
             Ok("plays, with the truth on each menu, as its recording says".into())
         }
-        Subject::Server { lab, program, arguments, check } => {
+        Subject::Server { lab, program, arguments, checks } => {
             let mut options = vec!["--json", "-"];
-            options.extend(check.iter().flat_map(|check| ["--only", check]));
+            options.extend(checks.iter().flat_map(|check| ["--only", check]));
             let mut command = check::check(lab, &options, program, arguments).map_err(|problem| problem.to_string())?;
             let (code, output, errors) = run(&mut command)?;
             let report: Report = serde_json::from_str(&output)
@@ -75,11 +93,16 @@ impl Report {
         match expected {
             Expected::Passes if passed.is_empty() => Err("nothing was checked".into()),
             Expected::Passes if failed.is_empty() => Ok(format!("passes {}", in_words(&passed))),
-            Expected::FailsBy(check) if failed == [check] => {
-                Ok(format!("fails by {check}, and passes {}", passed.len()))
+            Expected::FailsBy(check, reasons) if failed == [check] => {
+                let report = self.checks.iter().find(|report| report.name == *check);
+                let otherwise = |report: &&CheckReport| !reasons.iter().any(|reason| report.is_because(reason));
+                match report.filter(otherwise).filter(|_| !reasons.is_empty()) {
+                    Some(report) => Err(format!("fails by {check}, but for another reason: {}", report.reason())),
+                    None => Ok(format!("fails by {check}, and passes {}", passed.len())),
+                }
             }
-            Expected::FailsBy(check) if failed.is_empty() => Err(format!("passes, and should fail by {check}")),
-            Expected::FailsBy(check) => {
+            Expected::FailsBy(check, _) if failed.is_empty() => Err(format!("passes, and should fail by {check}")),
+            Expected::FailsBy(check, _) => {
                 Err(format!("fails by {}, and should fail by {check} alone", failed.join(", ")))
             }
             Expected::Passes | Expected::Played => Err(format!("fails by {}", failed.join(", "))),
@@ -115,7 +138,10 @@ mod tests {
         let check = |(name, outcome): &(&str, &str)| CheckReport {
             name: (*name).into(),
             outcome: (*outcome).into(),
-            why: None,
+            kind: Some("wrong-state".into()),
+            seen: Some("none was seen".into()),
+            why: Some("it leaks".into()),
+            last_words: Vec::new(),
         };
         Report { checks: outcomes.iter().map(check).collect() }.against(expected)
     }
@@ -132,7 +158,7 @@ mod tests {
 
     #[test]
     fn a_fault_is_caught_by_its_check_and_by_no_other() {
-        let expected = Expected::FailsBy("b".into());
+        let expected = Expected::FailsBy("b".into(), Vec::new());
         assert!(judged(&[("a", "passed"), ("b", "failed"), ("c", "skipped")], &expected).is_ok());
         assert!(judged(&[("a", "failed"), ("b", "failed")], &expected).is_err());
         assert!(judged(&[("a", "failed"), ("b", "passed")], &expected).is_err());
@@ -140,5 +166,16 @@ mod tests {
         assert!(
             judged(&[("b", "failed"), ("c", "not-judged")], &expected).unwrap_err().contains("could not be judged")
         );
+    }
+
+    #[test]
+    fn a_fault_is_caught_for_its_own_reason_and_for_no_other() {
+        let judged = |kind: &str, because: &str| {
+            let reason = Reason { kind: kind.into(), because: because.into() };
+            judged(&[("a", "passed"), ("b", "failed")], &Expected::FailsBy("b".into(), vec![reason]))
+        };
+        assert!(judged("wrong-state", "it leaks").is_ok() && judged("wrong-state", "none was seen").is_ok());
+        assert!(judged("crashed", "it leaks").unwrap_err().contains("another reason"));
+        assert!(judged("wrong-state", "it spins").is_err());
     }
 }

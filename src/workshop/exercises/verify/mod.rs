@@ -16,14 +16,15 @@ use std::thread;
 
 use crate::view::paint::{OWN, Page, SERVER, STRONG, harmless, in_style};
 use crate::workshop::Problem;
-use crate::workshop::exercises::Workshop;
+use crate::workshop::exercises::{Kind, Workshop};
+use crate::workshop::labs::LABS;
 
 use items::{Finding, Item, paper};
 pub use judge::Report;
 pub use recordings::record;
 
-/// How many exercises there are at least: five for each of the first seven labs.
-const LEAST_EXERCISES: usize = 35;
+/// How many exercises each lab has at least that are asked and judged here: those by hand do not count.
+const LEAST_EXERCISES: usize = 5;
 /// How many faults that can be planted there are at least: two for each of the first seven labs, and one more.
 const LEAST_MUTANTS: usize = 15;
 /// How many servers are judged at the same time: each is mostly waited for.
@@ -88,7 +89,10 @@ fn counts(workshop: &Workshop, page: &mut Page, tally: &mut Tally) -> Result<(),
         let text = format!("{count}, of at least {least}");
         if count >= least { Ok(text) } else { Err(text) }
     };
-    tally.count(page, "number of exercises", &enough(workshop.exercises.len(), LEAST_EXERCISES))?;
+    for lab in LABS {
+        let judged = workshop.of_lab(lab.number).filter(|exercise| exercise.kind != Kind::Experiment).count();
+        tally.count(page, &format!("lab {} exercises", lab.number), &enough(judged, LEAST_EXERCISES))?;
+    }
     tally.count(page, "number of faults", &enough(workshop.mutants.len(), LEAST_MUTANTS))
 }
 
