@@ -4,7 +4,8 @@
 
 use std::io::{self, IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
 
 use kit::{Keyboard, printable};
 use nix::errno::Errno;
@@ -44,12 +45,16 @@ struct ShownState {
     /// Whether the line that is being typed is empty.
     is_empty: AtomicBool,
     lines: Mutex<Lines>,
+    /// Told when there are lines, or when the editor takes some.
+    news: Condvar,
 }
 
 #[derive(Default)]
 struct Lines {
+    /// Not shown yet.
     waiting: String,
-    printer: Option<Box<dyn ExternalPrinter + Send>>,
+    /// Whether a line is edited at times: then one thread shows what waits, and otherwise whoever has it.
+    is_edited: bool,
 }
 
 /// What was typed.
@@ -95,7 +100,9 @@ impl Console {
         let mut editor = Editor::with_history(config, MemHistory::new()).map_err(io::Error::other)?;
         editor.set_helper(Some(Watcher(self.shown.clone())));
         let printer = editor.create_external_printer().map_err(io::Error::other)?;
-        lock(&self.shown.0.lines).printer = Some(Box::new(printer));
+        let shown = self.shown.clone();
+        thread::Builder::new().name("screen".into()).spawn(move || shown.print_all(printer))?;
+        lock(&self.shown.0.lines).is_edited = true;
         *lock(&self.editor) = Some(editor);
         Ok(())
     }
@@ -147,7 +154,7 @@ impl Console {
     fn hear_signals(&'static self) -> io::Result<()> {
         let signals = SigSet::from_iter([Signal::SIGTERM, Signal::SIGHUP, Signal::SIGINT]);
         signals.thread_block()?;
-        std::thread::Builder::new().name("signals".into()).spawn(move || {
+        thread::Builder::new().name("signals".into()).spawn(move || {
             if let Ok(signal) = signals.wait() {
                 // Whoever ends us leaves a terminal behind in which a person goes on working.
                 self.close();
@@ -161,16 +168,40 @@ impl Console {
 impl Shown {
     fn show(&self, line: &str) -> io::Result<()> {
         let mut lines = lock(&self.0.lines);
-        if lines.printer.is_none() {
+        if !lines.is_edited {
             let mut output = io::stdout().lock();
             writeln!(output, "{line}")?;
             return output.flush();
         }
         lines.waiting.push_str(line);
         lines.waiting.push('\n');
-        // After Ctrl-Z the editor has given the terminal back, and has it anew when it draws its line anew: until then a line
-        // would be printed into the middle of the typed one.
-        if self.0.is_editing.load(Ordering::SeqCst) && is_key_by_key() { lines.print() } else { Ok(()) }
+        self.0.news.notify_one();
+        Ok(())
+    }
+
+    /// A thread of its own hands what waits to the editor. It may have to wait until the editor takes it, which is not before
+    /// the next line is typed: whoever else did that, with something in his hands that the editor's thread wants, would wait
+    /// for ever.
+    fn print_all(&self, mut printer: impl ExternalPrinter) {
+        loop {
+            let mut lines = lock(&self.0.lines);
+            while !(lines.is_edited && !lines.waiting.is_empty() && self.takes_lines()) {
+                lines = self.0.news.wait(lines).unwrap_or_else(PoisonError::into_inner);
+            }
+            let waiting = std::mem::take(&mut lines.waiting);
+            drop(lines);
+            if printer.print(waiting).is_err() {
+                // There is no editor any more. Who shows the next line learns what has become of the terminal.
+                lock(&self.0.lines).is_edited = false;
+                return;
+            }
+        }
+    }
+
+    /// After Ctrl-Z the editor has given the terminal back, and has it anew when it draws its line anew: until then a line would
+    /// be printed into the middle of the typed one.
+    fn takes_lines(&self) -> bool {
+        self.0.is_editing.load(Ordering::SeqCst) && is_key_by_key()
     }
 
     /// The editor has begun to wait for keys.
@@ -178,11 +209,10 @@ impl Shown {
         if self.0.is_typed.load(Ordering::SeqCst) {
             return;
         }
+        // With the lock, so that it is not told between the other thread's look and its sleep.
+        let _lines = lock(&self.0.lines);
         self.0.is_editing.store(true, Ordering::SeqCst);
-        // Whoever holds the lock is about to print all that waits, and may have to wait for us.
-        if let Ok(mut lines) = self.0.lines.try_lock() {
-            let _ = lines.print();
-        }
+        self.0.news.notify_one();
     }
 
     /// It has not any more.
@@ -194,7 +224,7 @@ impl Shown {
     fn close(&self) -> io::Result<()> {
         let mut lines = lock(&self.0.lines);
         let waiting = std::mem::take(&mut lines.waiting);
-        lines.printer = None;
+        lines.is_edited = false;
         io::stdout().lock().write_all(waiting.as_bytes())
     }
 }
@@ -202,16 +232,6 @@ impl Shown {
 /// Whether the terminal gives each key as it is pressed: somebody edits a line.
 fn is_key_by_key() -> bool {
     tcgetattr(io::stdin()).is_ok_and(|settings| !settings.local_flags.contains(LocalFlags::ICANON))
-}
-
-impl Lines {
-    fn print(&mut self) -> io::Result<()> {
-        let waiting = std::mem::take(&mut self.waiting);
-        match &mut self.printer {
-            Some(printer) if !waiting.is_empty() => printer.print(waiting).map_err(io::Error::other),
-            _ => Ok(()),
-        }
-    }
 }
 
 /// The editor asks it for help at certain moments, and so it knows of them.

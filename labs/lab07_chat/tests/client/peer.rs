@@ -132,6 +132,11 @@ impl Client {
         assert_eq!(rest, b"", "more came after QUIT");
     }
 
+    /// The same connection once more, for who writes while another one reads.
+    pub fn another(&self) -> Self {
+        Self { stream: BufReader::new(self.stream.get_ref().try_clone().unwrap()) }
+    }
+
     /// The bare connection.
     pub fn into_stream(self) -> TcpStream {
         self.stream.into_inner()

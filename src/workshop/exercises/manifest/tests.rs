@@ -103,7 +103,8 @@ fn a_fault_is_read_and_has_at_least_one_change() {
         assert!(read_mutant(&LABS[0], &repository.0, &path).unwrap_err().contains("change"));
     }
     let change = "[[change]]\nfile = \"server.rs\"\nfrom = \"a\"\nto = \"b\"\n";
-    for (because, told) in [("[]", "at least one reason"), ("[\"it leaks\"]", "forgets.toml:3:12: a reason is a kind")] {
+    for (because, told) in [("[]", "at least one reason"), ("[\"it leaks\"]", "forgets.toml:3:12: a reason is a kind")]
+    {
         fs::write(&path, format!("fault = \"f\"\ncaught_by = \"echo\"\nbecause = {because}\n{change}")).unwrap();
         let refused = read_mutant(&LABS[0], &repository.0, &path).unwrap_err();
         assert!(refused.contains(told), "{refused}");
