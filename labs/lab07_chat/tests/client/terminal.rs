@@ -286,7 +286,9 @@ fn who_asks_for_help_in_a_busy_chat_is_heard_afterwards() {
     let mut busy = connection.another();
     let is_over = AtomicBool::new(false);
     thread::scope(|scope| {
-        scope.spawn(|| {
+        let busy = &mut busy;
+        let is_over = &is_over;
+        scope.spawn(move || {
             while !is_over.load(Ordering::SeqCst) {
                 busy.broadcast("Bob", "busy");
             }
@@ -298,6 +300,9 @@ fn who_asks_for_help_in_a_busy_chat_is_heard_afterwards() {
         }
         is_over.store(true, Ordering::SeqCst);
     });
+    // What was said until now would push the answer off the screen.
+    busy.broadcast("Bob", "I have finished");
+    tty.wait_for_text("I have finished");
     tty.type_text("/help\r");
     tty.wait_for_text("a message that begins with a slash");
 }

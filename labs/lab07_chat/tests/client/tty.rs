@@ -7,6 +7,7 @@ use std::process::Command;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Instant;
 
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::pty::{Winsize, openpty};
 use nix::sys::signal::Signal;
 use nix::sys::termios::{LocalFlags, tcgetattr};
@@ -24,6 +25,9 @@ impl Tty {
     pub fn start(command: &mut Command, columns: u16) -> Self {
         let pair = openpty(&winsize(columns), None).unwrap();
         let (master, slave) = (File::from(pair.master), File::from(pair.slave));
+        // Another test's client must not inherit it: it would keep this one from seeing the end of its terminal.
+        fcntl(&master, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).unwrap();
+        fcntl(&slave, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).unwrap();
         let copy = || slave.try_clone().unwrap();
         command.env("TERM", "xterm").stdin(copy()).stdout(copy()).stderr(copy());
         let process = Process::start_as_is(command);
