@@ -340,6 +340,27 @@ fn what_is_not_as_expected_is_told_with_what_was_seen_instead() {
 }
 
 #[test]
+fn whom_its_maker_has_taken_along_is_not_said_to_be_held() {
+    if !can_play("a child that goes with its maker") {
+        return;
+    }
+    let printed = failed(
+        "program server  lab3-server --port {port}
+program client  lab3-client 127.0.0.1 {port}
+server  until listen
+client  until connect
+server  until fork
+server  freely
+expect  server/child-1 in read
+limit   1
+expect  server/child-1 exit 0
+",
+    );
+    assert!(printed.contains("expected server/child 1 exit 0 within 1 s; seen instead: running"), "{printed}");
+    assert!(!printed.contains("it is held"), "{printed}");
+}
+
+#[test]
 fn a_program_that_is_not_there_is_told_by_its_name() {
     if !can_play("a program that is not there") {
         return;

@@ -126,7 +126,7 @@ impl<'a> Stage<'a> {
         let begun = Instant::now();
         loop {
             let asking = Problem::while_doing("lead a program (ptrace)");
-            self.known.goes_on(role);
+            self.known.goes_on(role, gate);
             if self.session.observation.let_go(role, gate.clone()).map_err(asking)? > 0 {
                 return Ok(());
             }
