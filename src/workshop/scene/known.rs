@@ -4,6 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
 
+use nix::sys::signal::Signal;
+
 use crate::event::{Call, Descriptor, End, Endpoint, Event, Named, Protocol, What, Who};
 use crate::lens::calls::{Gate, Held};
 use crate::lens::observe::Alert;
@@ -17,10 +19,14 @@ const LAST_CALLS: usize = 5;
 pub struct Thread {
     /// Its process.
     pub process: u32,
+    /// The number that it has itself: that of the process, if it is the first.
+    id: u32,
     /// The call that it is in.
     pub inside: Option<Call>,
     /// Whether it is held.
     pub is_held: bool,
+    /// Whether a signal has stopped it, with its whole process, until SIGCONT.
+    is_stopped: bool,
     /// What the last call of each name has returned, and how many have.
     pub outcomes: BTreeMap<String, (Value, i64)>,
     /// Its last calls, as far as they have returned.
@@ -98,7 +104,7 @@ impl Known {
             }
             _ => pid,
         };
-        self.threads.entry(role.into()).or_insert_with(|| Thread { process, ..Thread::default() })
+        self.threads.entry(role.into()).or_insert_with(|| Thread { process, id: pid, ..Thread::default() })
     }
 
     fn did(&mut self, event: &Event) {
@@ -112,6 +118,7 @@ impl Known {
             What::Started { .. } => drop(self.thread(role, *pid)),
             What::Forked { child: Who::Program { role, pid }, .. } => drop(self.thread(role, *pid)),
             What::Called(call) => self.thread(role, *pid).inside = Some(call.clone()),
+            What::Signalled(signal) => self.signalled(role, *signal),
             What::Returned(call) => {
                 self.returned(role, *pid, call);
                 let made = call.outcome.as_ref().and_then(|outcome| outcome.made.as_ref());
@@ -124,6 +131,19 @@ impl Known {
                 }
             }
             _ => {}
+        }
+    }
+
+    /// Some signals stop the whole process, whichever of its threads gets them, and one lets it go on.
+    fn signalled(&mut self, role: &str, signal: i32) {
+        let is_stopped = match Signal::try_from(signal) {
+            Ok(Signal::SIGSTOP | Signal::SIGTSTP | Signal::SIGTTIN | Signal::SIGTTOU) => true,
+            Ok(Signal::SIGCONT) => false,
+            _ => return,
+        };
+        let process = self.process_of(role);
+        for thread in self.threads.values_mut().filter(|thread| Some(thread.process) == process) {
+            thread.is_stopped = is_stopped;
         }
     }
 
@@ -188,6 +208,12 @@ impl Known {
     pub fn processes(&self) -> impl Iterator<Item = (&str, u32)> {
         let firsts = self.threads.iter().filter(|(role, _)| !is_thread(role));
         firsts.map(|(role, thread)| (role.as_str(), thread.process))
+    }
+
+    /// Whether this thread of a process stands still until somebody lets it go on: it is held, or stopped with its process.
+    pub fn stands_still(&self, process: u32, id: u32) -> bool {
+        let mut threads = self.threads.values().filter(|thread| thread.process == process);
+        threads.any(|thread| thread.is_stopped || thread.is_held && thread.id == id)
     }
 
     /// The process that this role belongs to.
@@ -269,5 +295,21 @@ mod tests {
         assert!(held(&known).is_empty());
         known.learn(&Alert::Held(who("server"), Held::AfterFork));
         assert_eq!(held(&known), ["server"]);
+    }
+
+    #[test]
+    fn who_is_held_stands_still_alone_and_who_is_stopped_with_its_whole_process() {
+        let mut known = all_held();
+        assert!(known.stands_still(10, 11) && known.stands_still(20, 21));
+        assert!(!known.stands_still(10, 12), "nobody has told of this thread so far");
+        known.goes_on("server", &Gate::Open);
+        assert!(!known.stands_still(10, 10) && !known.stands_still(10, 11) && !known.stands_still(20, 21));
+        known.learn(&did("server/thread 1", What::Signalled(Signal::SIGSTOP as i32)));
+        assert!(known.stands_still(10, 10) && known.stands_still(10, 11));
+        assert!(!known.stands_still(20, 20), "its child is not stopped with it");
+        known.learn(&did("server", What::Signalled(Signal::SIGTERM as i32)));
+        assert!(known.stands_still(10, 10));
+        known.learn(&did("server", What::Signalled(Signal::SIGCONT as i32)));
+        assert!(!known.stands_still(10, 10) && !known.stands_still(10, 11));
     }
 }

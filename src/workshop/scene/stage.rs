@@ -285,13 +285,18 @@ impl<'a> Stage<'a> {
         counts.sum()
     }
 
-    /// Whether a thread wants to run, or waits for a disk: what it does next will change something, perhaps.
+    /// Whether a thread wants to run, waits for a disk, or is at a stop of which we have not heard yet, however late whoever
+    /// answers it gets a turn: what it does next will change something, perhaps.
     fn somebody_runs(&self) -> bool {
         self.known.processes().any(|(_, pid)| {
             let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
             tasks.into_iter().any(|task| {
                 let id = task.file_name().to_str().and_then(|name| name.parse().ok());
-                id.and_then(|id| process::state_of(pid, id)).is_some_and(|state| matches!(state, 'R' | 'D'))
+                id.is_some_and(|id| match process::state_of(pid, id) {
+                    Some('R' | 'D') => true,
+                    Some('t') => !self.known.stands_still(pid, id),
+                    _ => false,
+                })
             })
         })
     }
