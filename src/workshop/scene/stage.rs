@@ -12,6 +12,7 @@ use nix::sys::signal::Signal;
 
 use super::known::Known;
 use super::measure::{Picture, Told, measure};
+use super::patience::Calm;
 use super::place::{Scratch, python};
 use super::{Break, show};
 use crate::event::{Event, What, Who};
@@ -25,11 +26,8 @@ use crate::workshop::watch::session::Session;
 use crate::workshop::watch::{Part, Play, how_it_ended, words};
 use crate::workshop::{Problem, build, labs};
 
-/// For how long nothing must have changed until what the kernel shows counts as settled. Longer than the 40 ms by which Linux may
-/// delay an ACK.
-const STILL: Duration = Duration::from_millis(100);
-/// A program that never rests is not waited for any longer.
-const RESTLESS: Duration = Duration::from_secs(2);
+/// How long it may take until everything that has happened is told.
+const HEARD: Duration = Duration::from_secs(2);
 
 /// The events of a run, in order, as they come out of the session.
 pub type Events = Rc<RefCell<Vec<Event>>>;
@@ -264,16 +262,15 @@ impl<'a> Stage<'a> {
 
     /// Waits until nothing changes any more: everybody is held or asleep, and the sockets stay as they are.
     pub fn settle(&mut self) -> Result<Picture, Break> {
-        let begun = Instant::now();
         let mut picture = self.picture()?;
-        let mut still_since = Instant::now();
-        while still_since.elapsed() < STILL && begun.elapsed() < RESTLESS {
+        let mut calm = Calm::from(Instant::now());
+        while !calm.is_over(Instant::now()) {
             let before = self.events_known();
             self.turn()?;
             let now = self.picture()?;
-            if now.outline() != picture.outline() || before != self.events_known() || self.somebody_runs() {
-                still_since = Instant::now();
-            }
+            let is_unchanged =
+                now.outline() == picture.outline() && before == self.events_known() && !self.somebody_runs();
+            calm.looked(Instant::now(), is_unchanged);
             picture = now;
         }
         Ok(picture)
@@ -356,7 +353,7 @@ impl<'a> Stage<'a> {
     fn hear_all(&mut self) -> Result<(), Break> {
         let now = self.session.observation.now();
         let begun = Instant::now();
-        while self.session.observation.told_until() < now && begun.elapsed() < RESTLESS {
+        while self.session.observation.told_until() < now && begun.elapsed() < HEARD {
             self.turn()?;
         }
         Ok(())
