@@ -311,6 +311,33 @@ fn who_does_not_get_there_in_time_is_told_with_where_it_is_instead() {
 }
 
 #[test]
+fn who_is_still_at_work_when_the_limit_is_over_gets_more_time() {
+    if !can_play("a program that takes its time") {
+        return;
+    }
+    let Some(python) = python_or_skip("a program that takes its time") else { return };
+    let scene = Scene::new(&format!(
+        "program server {python} {{here}}/slow.py {{port}}\nserver until bind\nlimit 1\nserver until listen\n\
+         server freely\nwait server in accept\n"
+    ));
+    // Twice as long as the limit, whatever the machine, and it is on its way all the while.
+    let slow = "import socket, sys, time
+def work():
+    end = time.monotonic() + 2
+    while time.monotonic() < end: pass
+s = socket.socket()
+s.bind(('127.0.0.1', int(sys.argv[1])))
+work()
+s.listen()
+work()
+s.accept()
+";
+    fs::write(scene.directory.path().join("slow.py"), slow).unwrap();
+    let ended = scene.play(&[]);
+    assert_eq!(ended.code, Some(0), "{}\n{}", stdout(&ended), ended.stderr);
+}
+
+#[test]
 fn who_ends_on_the_way_is_told_with_its_end_and_its_last_words() {
     if !can_play("a scene with a program that ends") {
         return;

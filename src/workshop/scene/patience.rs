@@ -1,4 +1,4 @@
-//! How long a scene waits until nothing changes any more. On a busy machine a clock alone says
+//! How long a scene waits: until nothing changes any more, and for what is to become so. On a busy machine a clock alone says
 //! little of that: the time may have passed without anybody having had a turn, neither the programs nor whoever looks at them.
 
 use std::time::{Duration, Instant};
@@ -12,6 +12,8 @@ const LOOKS: u32 = 5;
 const RESTLESS: Duration = Duration::from_secs(2);
 /// if one has looked as often as this.
 const RESTLESS_LOOKS: u32 = 40;
+/// How many times as long as its limit a step may take while somebody is at work.
+const MERCY: u32 = 5;
 
 /// Whether it has become calm, from looks at it one after another.
 #[derive(Debug)]
@@ -44,6 +46,11 @@ impl Calm {
         let is_calm = self.looks_since >= LOOKS && now - self.still_since >= STILL;
         is_calm || self.looks >= RESTLESS_LOOKS && now - self.begun >= RESTLESS
     }
+}
+
+/// Whether a step has taken too long. While somebody is at work a busy machine gets more time than the limit, but not for ever.
+pub fn is_over(took: Duration, limit: Duration, is_somebody_at_work: impl FnOnce() -> bool) -> bool {
+    took >= limit && (took >= limit * MERCY || !is_somebody_at_work())
 }
 
 #[cfg(test)]
@@ -101,5 +108,15 @@ mod tests {
         }
         assert!(!quick.is_over(now + RESTLESS - MOMENT));
         assert!(quick.is_over(now + RESTLESS));
+    }
+
+    #[test]
+    fn a_step_takes_no_longer_than_its_limit_but_while_somebody_is_at_work_and_then_not_for_ever() {
+        let limit = Duration::from_secs(5);
+        let after = |took| (is_over(took, limit, || true), is_over(took, limit, || false));
+        assert_eq!(after(limit - MOMENT), (false, false));
+        assert_eq!(after(limit), (false, true));
+        assert_eq!(after(limit * MERCY - MOMENT), (false, true));
+        assert_eq!(after(limit * MERCY), (true, true));
     }
 }
