@@ -26,8 +26,8 @@ use crate::workshop::watch::session::Session;
 use crate::workshop::watch::{Part, Play, how_it_ended, words};
 use crate::workshop::{Problem, build, labs};
 
-/// How long it may take until everything that has happened is told.
-const HEARD: Duration = Duration::from_secs(2);
+/// How long it may take until everything that has happened is told: some 150 ms where the lenses get their turns.
+const HEARING: Duration = Duration::from_secs(10);
 
 /// The events of a run, in order, as they come out of the session.
 pub type Events = Rc<RefCell<Vec<Event>>>;
@@ -136,8 +136,17 @@ impl<'a> Stage<'a> {
         is_let_go.ok_or_else(|| Break::Failed(format!("there is no {role}; there {}", self.who_is_there())))
     }
 
+    /// Waits until there is something to be found, for as long as a step may take.
+    fn until<T>(&mut self, look: impl FnMut(&mut Self) -> Result<Option<T>, Break>) -> Result<Option<T>, Break> {
+        self.within(self.patience, look)
+    }
+
     /// Waits until there is something to be found: until the limit, and longer while somebody is at work.
-    fn until<T>(&mut self, mut look: impl FnMut(&mut Self) -> Result<Option<T>, Break>) -> Result<Option<T>, Break> {
+    fn within<T>(
+        &mut self,
+        limit: Duration,
+        mut look: impl FnMut(&mut Self) -> Result<Option<T>, Break>,
+    ) -> Result<Option<T>, Break> {
         let begun = Instant::now();
         loop {
             if let Some(found) = look(self)? {
@@ -145,7 +154,7 @@ impl<'a> Stage<'a> {
             }
             let took = begun.elapsed();
             self.turn()?;
-            if patience::is_over(took, self.patience, || self.somebody_runs()) {
+            if patience::is_over(took, limit, || self.somebody_runs()) {
                 // Once more: it may be we who were kept waiting, and it came between the look and the clock.
                 return look(self);
             }
@@ -359,14 +368,16 @@ impl<'a> Stage<'a> {
         if matches!(asked.quantity, Sent(_) | Lines(_)) { self.hear_all() } else { Ok(()) }
     }
 
-    /// Waits until everything that has happened is told.
+    /// Waits until everything that has happened is told. A picture of it that may have holes is none.
     fn hear_all(&mut self) -> Result<(), Break> {
         let now = self.session.observation.now();
-        let begun = Instant::now();
-        while self.session.observation.told_until() < now && begun.elapsed() < HEARD {
-            self.turn()?;
-        }
-        Ok(())
+        let all = self.within(HEARING, |stage| Ok((stage.session.observation.told_until() >= now).then_some(())))?;
+        all.ok_or_else(|| {
+            let seconds = HEARING.as_secs();
+            Break::Failed(format!(
+                "what has happened could not all be heard within {seconds} s: this machine is too busy"
+            ))
+        })
     }
 
     /// What is to be printed.
