@@ -144,8 +144,8 @@ impl Narrator {
         match &step.action {
             Action::Reveal => self.reveal(&shed)?,
             Action::Expect(asked, value) => {
-                let text = format!("  ✓ {} {value}", harmless(asked.to_string().as_bytes()));
-                self.say(&in_style(SERVER, &text), 4)?;
+                let text = harmless(format!("{asked} {value}").as_bytes());
+                self.say(&in_style(SERVER, &format!("  ✓ {text}")), 4)?;
             }
             Action::Print(Shown::Ladder) if !self.is_silent => source.ladder(&mut self.page)?,
             _ => {
@@ -223,11 +223,8 @@ impl Narrator {
         for ((prediction, answer), seen) in open.iter().zip(&shed.revealed) {
             let alternative = prediction.menu.iter().find(|alternative| alternative.value.admits(seen));
             if alternative.is_none() && !prediction.menu.is_empty() {
-                let seen = harmless(seen.to_string().as_bytes());
-                return Err(Break::Failed(format!(
-                    "what was seen of {} is {seen}, and not on the menu",
-                    prediction.asked
-                )));
+                let text = format!("what was seen of {} is {seen}, and not on the menu", prediction.asked);
+                return Err(Break::Failed(harmless(text.as_bytes())));
             }
             self.compare(prediction, answer.as_ref(), seen)?;
         }

@@ -349,9 +349,10 @@ impl<'a> Stage<'a> {
 
     /// What was expected, and what was seen instead.
     pub fn not_met(&self, asked: &Asked, wanted: &Value, found: &Value) -> Break {
-        let found = harmless(found.to_string().as_bytes());
         let seconds = self.patience.as_secs();
-        let mut text = format!("expected {asked} {wanted} within {seconds} s; seen instead: {found}");
+        // A scene may ask for any word, and a program may have any word for an answer.
+        let text = format!("expected {asked} {wanted} within {seconds} s; seen instead: {found}");
+        let mut text = harmless(text.as_bytes());
         if self.known.threads.get(&asked.role).is_some_and(|thread| thread.is_held) {
             text.push_str(&format!(" (it is held, and does nothing until the scene lets it: {} freely)", asked.role));
         }
