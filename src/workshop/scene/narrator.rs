@@ -122,8 +122,13 @@ impl Narrator {
     /// What went wrong, where in the scene, and how the sockets are.
     fn told_with_its_place(&self, step: &Step, what: &str, source: &mut dyn Source) -> Break {
         let mut text = format!("{}: {}\n  {what}", step.line, harmless(step.text.as_bytes()));
-        // Where even these cannot be had, the failure is what counts.
-        for line in source.look().unwrap_or_default() {
+        let sockets = match source.look() {
+            // Whoever wants it to end has said so meanwhile.
+            Err(interrupted @ Break::Interrupted(_)) => return interrupted,
+            // Where even these cannot be had, the failure is what counts.
+            sockets => sockets.unwrap_or_default(),
+        };
+        for line in sockets {
             text.push_str(&format!("\n    {line}"));
         }
         Break::Failed(text)
@@ -350,5 +355,61 @@ impl Input {
             self.waiting.extend(&bytes[..count]);
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+    use nix::sys::signal::Signal;
+
+    use super::*;
+    use crate::scene;
+    use crate::workshop::outputs::OutputOptions;
+
+    /// Nothing is as the scene says, and while the sockets are looked at this happens.
+    struct Failing(Option<Break>);
+
+    impl Source for Failing {
+        fn perform(&mut self, _: &Step, _: &[Asked]) -> Result<Shed, Break> {
+            Err(Break::Failed("it is not so".into()))
+        }
+
+        fn pass_time(&mut self) -> Result<(), Break> {
+            Ok(())
+        }
+
+        fn look(&mut self) -> Result<Vec<String>, Break> {
+            self.0.take().map_or_else(|| Ok(vec!["server  LISTEN".into()]), Err)
+        }
+
+        fn ladder(&mut self, _: &mut Page) -> Result<(), Break> {
+            Ok(())
+        }
+    }
+
+    /// How a scene of one line ends then.
+    fn end(meanwhile: Option<Break>) -> Break {
+        let scene = scene::parse("program server  true\nexpect server LISTEN\n").unwrap();
+        let options = Options {
+            file: "the.scene".into(),
+            step: false,
+            ask: false,
+            answers: Vec::new(),
+            recorded: false,
+            here: false,
+            outputs: OutputOptions::default(),
+        };
+        Narrator::new(&options).narrate(&scene, &mut Failing(meanwhile)).unwrap_err()
+    }
+
+    #[test]
+    fn an_interrupt_that_comes_while_a_failure_is_told_ends_it_as_an_interrupt() {
+        let failed = |end: Break, lines: &str| matches!(end, Break::Failed(text) if text == lines);
+        let text = "2: expect server LISTEN\n  it is not so";
+        assert!(failed(end(None), &format!("{text}\n    server  LISTEN")));
+        assert!(failed(end(Some(Break::Failed("they cannot be had".into()))), text));
+        assert!(matches!(end(Some(Break::Interrupted(Signal::SIGINT))), Break::Interrupted(Signal::SIGINT)));
     }
 }
