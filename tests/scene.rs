@@ -345,7 +345,8 @@ fn who_ends_on_the_way_is_told_with_its_end_and_its_last_words() {
         return;
     }
     let printed = failed("program server  sh -c 'echo no wind >&2; exit 7'\nserver until listen\n");
-    assert!(printed.contains("server exited with code 7 before it got there"), "{printed}");
+    let told = "server exited with code 7 before it got there; its last words:\n    no wind\n";
+    assert!(printed.contains(told), "{printed}");
     let printed = failed("program server  sh -c 'exit 0'\nserver until ends\nserver freely\n");
     assert!(
         printed.contains("the.scene:3: server freely") && printed.contains("server exited with code 0"),
