@@ -304,10 +304,39 @@ fn who_does_not_get_there_in_time_is_told_with_where_it_is_instead() {
     if !can_play("a scene that stands still") {
         return;
     }
-    let printed = failed("program server  lab1-server --port {port}\nlimit 1\nserver until accept\n");
-    assert!(printed.contains("the.scene:3: server until accept"), "{printed}");
+    // The limit is for what comes behind it: how long a program takes to begin is up to the machine.
+    let printed =
+        failed("program server  lab1-server --port {port}\nserver until listen\nlimit 1\nserver until accept\n");
+    assert!(printed.contains("the.scene:4: server until accept"), "{printed}");
     assert!(printed.contains("server did not get there within 1 s: it is in accept4(3<listen :7000>"), "{printed}");
     assert!(printed.contains("server  LISTEN  accept queue 0/128  server fd 3"), "{printed}");
+}
+
+#[test]
+fn who_is_still_at_work_when_the_limit_is_over_gets_more_time() {
+    if !can_play("a program that takes its time") {
+        return;
+    }
+    let Some(python) = python_or_skip("a program that takes its time") else { return };
+    let scene = Scene::new(&format!(
+        "program server {python} {{here}}/slow.py {{port}}\nserver until bind\nlimit 1\nserver until listen\n\
+         server freely\nwait server in accept\n"
+    ));
+    // Twice as long as the limit, whatever the machine, and it is on its way all the while.
+    let slow = "import socket, sys, time
+def work():
+    end = time.monotonic() + 2
+    while time.monotonic() < end: pass
+s = socket.socket()
+s.bind(('127.0.0.1', int(sys.argv[1])))
+work()
+s.listen()
+work()
+s.accept()
+";
+    fs::write(scene.directory.path().join("slow.py"), slow).unwrap();
+    let ended = scene.play(&[]);
+    assert_eq!(ended.code, Some(0), "{}\n{}", stdout(&ended), ended.stderr);
 }
 
 #[test]
@@ -316,7 +345,8 @@ fn who_ends_on_the_way_is_told_with_its_end_and_its_last_words() {
         return;
     }
     let printed = failed("program server  sh -c 'echo no wind >&2; exit 7'\nserver until listen\n");
-    assert!(printed.contains("server exited with code 7 before it got there"), "{printed}");
+    let told = "server exited with code 7 before it got there; its last words:\n    no wind\n";
+    assert!(printed.contains(told), "{printed}");
     let printed = failed("program server  sh -c 'exit 0'\nserver until ends\nserver freely\n");
     assert!(
         printed.contains("the.scene:3: server freely") && printed.contains("server exited with code 0"),
@@ -330,13 +360,34 @@ fn what_is_not_as_expected_is_told_with_what_was_seen_instead() {
         return;
     }
     let printed =
-        failed("program server  lab1-server --port {port}\nlimit 1\nserver until listen\nexpect server queue 3\n");
+        failed("program server  lab1-server --port {port}\nserver until listen\nlimit 1\nexpect server queue 3\n");
     assert!(printed.contains("expected server queue 3 within 1 s; seen instead: 0"), "{printed}");
     let printed =
-        failed("program server  lab1-server --port {port}\nlimit 1\nserver until listen\nexpect server exit 0\n");
+        failed("program server  lab1-server --port {port}\nserver until listen\nlimit 1\nexpect server exit 0\n");
     assert!(printed.contains("seen instead: running (it is held, and does nothing until"), "{printed}");
     let printed = failed("program server  lab1-server --port {port}\nlimit 1\nserver/child-1 freely\n");
     assert!(printed.contains("there is no server/child 1"), "{printed}");
+}
+
+#[test]
+fn whom_its_maker_has_taken_along_is_not_said_to_be_held() {
+    if !can_play("a child that goes with its maker") {
+        return;
+    }
+    let printed = failed(
+        "program server  lab3-server --port {port}
+program client  lab3-client 127.0.0.1 {port}
+server  until listen
+client  until connect
+server  until fork
+server  freely
+expect  server/child-1 in read
+limit   1
+expect  server/child-1 exit 0
+",
+    );
+    assert!(printed.contains("expected server/child 1 exit 0 within 1 s; seen instead: running"), "{printed}");
+    assert!(!printed.contains("it is held"), "{printed}");
 }
 
 #[test]
@@ -481,15 +532,59 @@ fn an_ordinary_user_plays_it_too_and_the_files_are_written() {
     assert_eq!(ended.code, Some(0), "{}\n{}", stdout(&ended), ended.stderr);
 }
 
+/// What a terminal would get of a scene, but for our own colours. Into a pipe without colours no escape would find its way.
+fn at_a_terminal(scene: &Scene, arguments: &[&str]) -> String {
+    let ended = run(scene.command(arguments).env("CLICOLOR_FORCE", "1").env_remove("NO_COLOR"));
+    let printed = stdout(&ended) + &ended.stderr;
+    let mut parts = printed.split("\u{1b}[");
+    let mut plain = parts.next().unwrap().to_owned();
+    for part in parts {
+        match part.trim_start_matches(|letter: char| letter.is_ascii_digit() || letter == ';').strip_prefix('m') {
+            Some(rest) => plain.push_str(rest),
+            None => plain.extend(["\u{1b}[", part]),
+        }
+    }
+    assert_ne!(plain, printed, "it is printed in colour");
+    plain
+}
+
 #[test]
 fn what_programs_print_and_scenes_say_reaches_nobody_raw() {
     if !can_play("hostile text") {
         return;
     }
-    let printed = failed(
-        "title \u{1b}[2J\nprogram server  sh -c 'printf \"\\033]0;x\\007\\n\" >&2; exit 1'\nnote a\u{1b}b\u{202e}c\nserver until listen\n",
-    );
     let is_harmless = |character: char| character == '\n' || !(character.is_control() || character == '\u{202e}');
+    let server = "program server  lab1-server --port {port}\nserver until listen\nlimit 1\n";
+    for (text, seen) in [
+        (
+            "title \u{1b}[2J\nprogram server  sh -c 'printf \"\\033]0;x\\007\\n\" >&2; exit 1'\nnote a\u{1b}b\u{202e}c\n\
+             server until listen\n"
+                .to_owned(),
+            "its last words:\n    \\u{1b}]0;x",
+        ),
+        (format!("{server}expect server accept returns \u{1b}[2J\n"), "seen instead: no-call"),
+        (format!("{server}expect server says \"\u{1b}[2J\" 1\n"), "seen instead: 0"),
+        (format!("{server}predict server accept returns \u{1b}[2J = \u{202e}y | 1\nreveal\n"), "not on the menu"),
+        (
+            format!(
+                "program client  lab1-client 127.0.0.1 {{port}}\n{server}client until connect\ntype client \u{1b}[2J\n\
+                 client until write\nprint calls\n"
+            ),
+            "client  sendto(",
+        ),
+    ] {
+        let printed = at_a_terminal(&Scene::new(&text), &[]);
+        assert!(printed.contains(seen), "{printed:?}");
+        assert!(printed.chars().all(is_harmless), "{printed:?}");
+    }
+    // From a recording nothing is measured again, and so any word is met.
+    let scene = Scene::new(&format!("{server}expect server LISTEN\n"));
+    let recording = scene.file().with_extension("recording");
+    assert_eq!(scene.play(&["--record", recording.to_str().unwrap()]).code, Some(0));
+    let text = fs::read_to_string(scene.file()).unwrap();
+    fs::write(scene.file(), text.replace("LISTEN", "accept returns \u{1b}[2J")).unwrap();
+    let printed = at_a_terminal(&scene, &["--recorded"]);
+    assert!(printed.contains("✓ server accept returns \\u{1b}[2J"), "{printed:?}");
     assert!(printed.chars().all(is_harmless), "{printed:?}");
 }
 

@@ -4,6 +4,7 @@
 mod known;
 mod measure;
 mod narrator;
+mod patience;
 mod place;
 mod recorded;
 mod show;

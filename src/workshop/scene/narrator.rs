@@ -122,8 +122,13 @@ impl Narrator {
     /// What went wrong, where in the scene, and how the sockets are.
     fn told_with_its_place(&self, step: &Step, what: &str, source: &mut dyn Source) -> Break {
         let mut text = format!("{}: {}\n  {what}", step.line, harmless(step.text.as_bytes()));
-        // Where even these cannot be had, the failure is what counts.
-        for line in source.look().unwrap_or_default() {
+        let sockets = match source.look() {
+            // Whoever wants it to end has said so meanwhile.
+            Err(interrupted @ Break::Interrupted(_)) => return interrupted,
+            // Where even these cannot be had, the failure is what counts.
+            sockets => sockets.unwrap_or_default(),
+        };
+        for line in sockets {
             text.push_str(&format!("\n    {line}"));
         }
         Break::Failed(text)
@@ -144,8 +149,8 @@ impl Narrator {
         match &step.action {
             Action::Reveal => self.reveal(&shed)?,
             Action::Expect(asked, value) => {
-                let text = format!("  ✓ {} {value}", harmless(asked.to_string().as_bytes()));
-                self.say(&in_style(SERVER, &text), 4)?;
+                let text = harmless(format!("{asked} {value}").as_bytes());
+                self.say(&in_style(SERVER, &format!("  ✓ {text}")), 4)?;
             }
             Action::Print(Shown::Ladder) if !self.is_silent => source.ladder(&mut self.page)?,
             _ => {
@@ -223,11 +228,8 @@ impl Narrator {
         for ((prediction, answer), seen) in open.iter().zip(&shed.revealed) {
             let alternative = prediction.menu.iter().find(|alternative| alternative.value.admits(seen));
             if alternative.is_none() && !prediction.menu.is_empty() {
-                let seen = harmless(seen.to_string().as_bytes());
-                return Err(Break::Failed(format!(
-                    "what was seen of {} is {seen}, and not on the menu",
-                    prediction.asked
-                )));
+                let text = format!("what was seen of {} is {seen}, and not on the menu", prediction.asked);
+                return Err(Break::Failed(harmless(text.as_bytes())));
             }
             self.compare(prediction, answer.as_ref(), seen)?;
         }
@@ -353,5 +355,61 @@ impl Input {
             self.waiting.extend(&bytes[..count]);
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+    use nix::sys::signal::Signal;
+
+    use super::*;
+    use crate::scene;
+    use crate::workshop::outputs::OutputOptions;
+
+    /// Nothing is as the scene says, and while the sockets are looked at this happens.
+    struct Failing(Option<Break>);
+
+    impl Source for Failing {
+        fn perform(&mut self, _: &Step, _: &[Asked]) -> Result<Shed, Break> {
+            Err(Break::Failed("it is not so".into()))
+        }
+
+        fn pass_time(&mut self) -> Result<(), Break> {
+            Ok(())
+        }
+
+        fn look(&mut self) -> Result<Vec<String>, Break> {
+            self.0.take().map_or_else(|| Ok(vec!["server  LISTEN".into()]), Err)
+        }
+
+        fn ladder(&mut self, _: &mut Page) -> Result<(), Break> {
+            Ok(())
+        }
+    }
+
+    /// How a scene of one line ends then.
+    fn end(meanwhile: Option<Break>) -> Break {
+        let scene = scene::parse("program server  true\nexpect server LISTEN\n").unwrap();
+        let options = Options {
+            file: "the.scene".into(),
+            step: false,
+            ask: false,
+            answers: Vec::new(),
+            recorded: false,
+            here: false,
+            outputs: OutputOptions::default(),
+        };
+        Narrator::new(&options).narrate(&scene, &mut Failing(meanwhile)).unwrap_err()
+    }
+
+    #[test]
+    fn an_interrupt_that_comes_while_a_failure_is_told_ends_it_as_an_interrupt() {
+        let failed = |end: Break, lines: &str| matches!(end, Break::Failed(text) if text == lines);
+        let text = "2: expect server LISTEN\n  it is not so";
+        assert!(failed(end(None), &format!("{text}\n    server  LISTEN")));
+        assert!(failed(end(Some(Break::Failed("they cannot be had".into()))), text));
+        assert!(matches!(end(Some(Break::Interrupted(Signal::SIGINT))), Break::Interrupted(Signal::SIGINT)));
     }
 }

@@ -12,6 +12,7 @@ use nix::sys::signal::Signal;
 
 use super::known::Known;
 use super::measure::{Picture, Told, measure};
+use super::patience::{self, Calm};
 use super::place::{Scratch, python};
 use super::{Break, show};
 use crate::event::{Event, What, Who};
@@ -25,11 +26,8 @@ use crate::workshop::watch::session::Session;
 use crate::workshop::watch::{Part, Play, how_it_ended, words};
 use crate::workshop::{Problem, build, labs};
 
-/// For how long nothing must have changed until what the kernel shows counts as settled. Longer than the 40 ms by which Linux may
-/// delay an ACK.
-const STILL: Duration = Duration::from_millis(100);
-/// A program that never rests is not waited for any longer.
-const RESTLESS: Duration = Duration::from_secs(2);
+/// How long it may take until everything that has happened is told: some 150 ms where the lenses get their turns.
+const HEARING: Duration = Duration::from_secs(10);
 
 /// The events of a run, in order, as they come out of the session.
 pub type Events = Rc<RefCell<Vec<Event>>>;
@@ -123,21 +121,43 @@ impl<'a> Stage<'a> {
             return self.start(role, gate.clone());
         }
         // A child or a thread may be about to be made by somebody who runs freely.
-        let begun = Instant::now();
-        loop {
+        let is_let_go = self.until(|stage| {
             let asking = Problem::while_doing("lead a program (ptrace)");
-            self.known.goes_on(role);
-            if self.session.observation.let_go(role, gate.clone()).map_err(asking)? > 0 {
-                return Ok(());
+            stage.known.goes_on(role, gate);
+            if stage.session.observation.let_go(role, gate.clone()).map_err(asking)? > 0 {
+                return Ok(Some(()));
             }
             // It was there a moment ago: the news of its end is under way.
-            if let Some(end) = self.known.ends.get(role) {
-                return Err(Break::Failed(format!("{role} {}", how_it_ended(*end))));
+            match stage.known.ends.get(role) {
+                Some(end) => Err(Break::Failed(format!("{role} {}", how_it_ended(*end)))),
+                None => Ok(None),
             }
-            if begun.elapsed() >= self.patience {
-                return Err(Break::Failed(format!("there is no {role}; there {}", self.who_is_there())));
+        })?;
+        is_let_go.ok_or_else(|| Break::Failed(format!("there is no {role}; there {}", self.who_is_there())))
+    }
+
+    /// Waits until there is something to be found, for as long as a step may take.
+    fn until<T>(&mut self, look: impl FnMut(&mut Self) -> Result<Option<T>, Break>) -> Result<Option<T>, Break> {
+        self.within(self.patience, look)
+    }
+
+    /// Waits until there is something to be found: until the limit, and longer while somebody is at work.
+    fn within<T>(
+        &mut self,
+        limit: Duration,
+        mut look: impl FnMut(&mut Self) -> Result<Option<T>, Break>,
+    ) -> Result<Option<T>, Break> {
+        let begun = Instant::now();
+        loop {
+            if let Some(found) = look(self)? {
+                return Ok(Some(found));
             }
+            let took = begun.elapsed();
             self.turn()?;
+            if patience::is_over(took, limit, || self.somebody_runs()) {
+                // Once more: it may be we who were kept waiting, and it came between the look and the clock.
+                return look(self);
+            }
         }
     }
 
@@ -161,31 +181,26 @@ impl<'a> Stage<'a> {
             let has_ended = self.known.ends.contains_key(role);
             return if has_ended && matches!(goal, Goal::End) { Ok(()) } else { Err(stop) };
         }
-        let begun = Instant::now();
-        loop {
-            let is_there = self.known.held.iter().any(|(its, held)| its == role && *held != Held::AtItsBeginning);
-            if is_there {
-                return Ok(());
+        let is_there = self.until(|stage| {
+            let is_held = |(its, held): &(String, Held)| its == role && *held != Held::AtItsBeginning;
+            if stage.known.held.iter().any(is_held) {
+                return Ok(Some(()));
             }
-            if let Some(end) = self.known.ends.get(role) {
-                return match goal {
-                    Goal::End => Ok(()),
-                    Goal::Mark(_) => Err(Break::Failed(format!(
-                        "{role} {} before it got there{}",
-                        how_it_ended(*end),
-                        self.last_words(role)
-                    ))),
-                };
+            match (stage.known.ends.get(role), goal) {
+                (None, _) => Ok(None),
+                (Some(_), Goal::End) => Ok(Some(())),
+                (Some(end), Goal::Mark(_)) => Err(Break::Failed(format!(
+                    "{role} {} before it got there{}",
+                    how_it_ended(*end),
+                    stage.last_words(role)
+                ))),
             }
-            if begun.elapsed() >= self.patience {
-                return Err(Break::Failed(format!(
-                    "{role} did not get there within {} s: {}",
-                    self.patience.as_secs(),
-                    self.whereabouts(role)?
-                )));
-            }
-            self.turn()?;
+        })?;
+        if is_there.is_some() {
+            return Ok(());
         }
+        let (seconds, whereabouts) = (self.patience.as_secs(), self.whereabouts(role)?);
+        Err(Break::Failed(format!("{role} did not get there within {seconds} s: {whereabouts}")))
     }
 
     /// Lets a program run, and everybody whom it has made.
@@ -264,16 +279,15 @@ impl<'a> Stage<'a> {
 
     /// Waits until nothing changes any more: everybody is held or asleep, and the sockets stay as they are.
     pub fn settle(&mut self) -> Result<Picture, Break> {
-        let begun = Instant::now();
         let mut picture = self.picture()?;
-        let mut still_since = Instant::now();
-        while still_since.elapsed() < STILL && begun.elapsed() < RESTLESS {
+        let mut calm = Calm::from(Instant::now());
+        while !calm.is_over(Instant::now()) {
             let before = self.events_known();
             self.turn()?;
             let now = self.picture()?;
-            if now.outline() != picture.outline() || before != self.events_known() || self.somebody_runs() {
-                still_since = Instant::now();
-            }
+            let is_unchanged =
+                now.outline() == picture.outline() && before == self.events_known() && !self.somebody_runs();
+            calm.looked(Instant::now(), is_unchanged);
             picture = now;
         }
         Ok(picture)
@@ -285,15 +299,22 @@ impl<'a> Stage<'a> {
         counts.sum()
     }
 
-    /// Whether a thread wants to run, or waits for a disk: what it does next will change something, perhaps.
+    /// Whether somebody is at work: what they do next will change something, perhaps.
     fn somebody_runs(&self) -> bool {
         self.known.processes().any(|(_, pid)| {
             let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
-            tasks.into_iter().any(|task| {
-                let id = task.file_name().to_str().and_then(|name| name.parse().ok());
-                id.and_then(|id| process::state_of(pid, id)).is_some_and(|state| matches!(state, 'R' | 'D'))
-            })
+            let ids = tasks.filter_map(|task| task.file_name().to_str()?.parse().ok());
+            let states: Vec<(u32, char)> = ids.filter_map(|id| Some((id, process::state_of(pid, id)?))).collect();
+            // A process that has ended is known until its end is told: that is under way.
+            let has_ended = states.iter().all(|(_, state)| matches!(state, 'Z' | 'X'));
+            has_ended || states.iter().any(|&(id, state)| self.is_at_work(pid, id, state))
         })
+    }
+
+    /// Whether a thread wants to run, waits for a disk, or is at a stop of which we have not heard yet, however late whoever
+    /// answers it gets a turn.
+    fn is_at_work(&self, pid: u32, id: u32, state: char) -> bool {
+        matches!(state, 'R' | 'D') || state == 't' && !self.known.stands_still(pid, id)
     }
 
     /// What the kernel answers to a question, as soon as nothing changes any more.
@@ -305,19 +326,19 @@ impl<'a> Stage<'a> {
 
     /// Waits until it is so. `Err` in the answer: what was found instead.
     pub fn wait_for(&mut self, asked: &Asked, wanted: &Value) -> Result<Result<(), Value>, Break> {
-        let begun = Instant::now();
-        loop {
-            let picture = self.picture()?;
-            self.catch_up(asked)?;
-            let found = self.measured(asked, &picture);
-            if wanted.admits(&found) {
-                return Ok(Ok(()));
-            }
-            if begun.elapsed() >= self.patience {
-                return Ok(Err(found));
-            }
-            self.turn()?;
-        }
+        let mut latest = None;
+        let is_so = self.until(|stage| {
+            let picture = stage.picture()?;
+            stage.catch_up(asked)?;
+            let found = stage.measured(asked, &picture);
+            let is_so = wanted.admits(&found);
+            latest = Some(found);
+            Ok(is_so.then_some(()))
+        })?;
+        Ok(match (is_so, latest) {
+            (None, Some(found)) => Err(found),
+            _ => Ok(()),
+        })
     }
 
     /// Whether it is so when nothing changes any more, or within the limit.
@@ -328,9 +349,10 @@ impl<'a> Stage<'a> {
 
     /// What was expected, and what was seen instead.
     pub fn not_met(&self, asked: &Asked, wanted: &Value, found: &Value) -> Break {
-        let found = harmless(found.to_string().as_bytes());
         let seconds = self.patience.as_secs();
-        let mut text = format!("expected {asked} {wanted} within {seconds} s; seen instead: {found}");
+        // A scene may ask for any word, and a program may have any word for an answer.
+        let text = format!("expected {asked} {wanted} within {seconds} s; seen instead: {found}");
+        let mut text = harmless(text.as_bytes());
         if self.known.threads.get(&asked.role).is_some_and(|thread| thread.is_held) {
             text.push_str(&format!(" (it is held, and does nothing until the scene lets it: {} freely)", asked.role));
         }
@@ -347,14 +369,16 @@ impl<'a> Stage<'a> {
         if matches!(asked.quantity, Sent(_) | Lines(_)) { self.hear_all() } else { Ok(()) }
     }
 
-    /// Waits until everything that has happened is told.
+    /// Waits until everything that has happened is told. A picture of it that may have holes is none.
     fn hear_all(&mut self) -> Result<(), Break> {
         let now = self.session.observation.now();
-        let begun = Instant::now();
-        while self.session.observation.told_until() < now && begun.elapsed() < RESTLESS {
-            self.turn()?;
-        }
-        Ok(())
+        let all = self.within(HEARING, |stage| Ok((stage.session.observation.told_until() >= now).then_some(())))?;
+        all.ok_or_else(|| {
+            let seconds = HEARING.as_secs();
+            Break::Failed(format!(
+                "what has happened could not all be heard within {seconds} s: this machine is too busy"
+            ))
+        })
     }
 
     /// What is to be printed.
