@@ -68,6 +68,7 @@ enum Request {
     Start { role: String, start: Start, gate: Gate, answer: Sender<io::Result<u32>> },
     Let { role: String, gate: Gate, answer: Sender<io::Result<u32>> },
     Signal { signal: Signal, to: Recipients, answer: Sender<io::Result<u32>> },
+    AtMost { processes: usize, answer: Sender<io::Result<u32>> },
 }
 
 /// Who gets a signal.
@@ -116,6 +117,13 @@ impl Calls {
     /// Sends a signal to everybody who is followed, or to those of one role. Says how many that were.
     pub fn signal(&self, signal: Signal, to: &Recipients) -> io::Result<u32> {
         self.ask(|answer| Request::Signal { signal, to: to.clone(), answer })
+    }
+
+    /// From here on there are so many processes at most, and what their threads have under way: whoever makes one more stays at
+    /// that stop, and so does the one that was made. Only a signal that ends them does anything to them then. Says how many
+    /// there are.
+    pub fn at_most(&self, processes: usize) -> io::Result<u32> {
+        self.ask(|answer| Request::AtMost { processes, answer })
     }
 
     /// Puts a request into the thread's inbox, rings and knocks until it has answered: it may be waiting for a program, or for

@@ -27,6 +27,8 @@ pub struct Tracer {
     starting: BTreeMap<u32, Starting>,
     calls: u64,
     said_quiet: bool,
+    /// How many processes there may be, before whoever makes more is not let go again.
+    most: usize,
     /// The protocols of sockets that are in use, each with whether it is over IPv6.
     expected: Vec<(Protocol, bool)>,
 }
@@ -80,6 +82,7 @@ impl Tracer {
             starting: BTreeMap::new(),
             calls: 0,
             said_quiet: true,
+            most: usize::MAX,
             expected: vec![(Protocol::Tcp, false)],
         }
     }
@@ -133,6 +136,10 @@ impl Tracer {
             Request::Start { role, start, gate, answer } => drop(answer.send(self.start(role, &start, gate))),
             Request::Let { role, gate, answer } => drop(answer.send(Ok(self.let_go(&role, &gate)))),
             Request::Signal { signal, to, answer } => drop(answer.send(Ok(self.signal(signal, &to)))),
+            Request::AtMost { processes, answer } => {
+                self.most = processes;
+                drop(answer.send(Ok(u32::try_from(self.processes.len()).unwrap_or(u32::MAX))));
+            }
         }
     }
 
@@ -255,12 +262,16 @@ impl Tracer {
             Why::Returns => self.returns(thread),
             Why::Forks => {
                 self.forks(thread);
-                self.pass(thread, Resume::ToNextStop, Mark::is_reached_by_fork, || Held::AfterFork);
+                if self.processes.len() <= self.most {
+                    self.pass(thread, Resume::ToNextStop, Mark::is_reached_by_fork, || Held::AfterFork);
+                }
             }
             Why::Executes => {
                 self.executes(thread);
                 trace::go_on(thread, 0);
             }
+            // The kernel has stopped it, and nobody lets it go: it makes no others.
+            Why::Begins if self.processes.len() > self.most => {}
             Why::Begins => self.pass(thread, Resume::ToNextStop, |_| false, || Held::AtItsBeginning),
             Why::Signal(signal) => {
                 self.event(self.now(), self.who(thread), What::Signalled(signal));
