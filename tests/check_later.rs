@@ -129,5 +129,12 @@ fn each_fault_of_a_chat_fails_the_check_that_names_it() {
         ],
     );
     caught("slow-reader", &[("get_write_buffer_size() > QUEUE", "get_write_buffer_size() > 2**40")]);
+    // Whatever it talks about, it keeps no check for ever: to who has said something, and to the others.
+    let many_times = "for _ in range(1000 if len(str(request)) > 1000 else 0):";
+    let talks = format!("    {many_times}\n        client.tell({{\"type\": \"TIME\"}})\n    client.tell(reply)\n");
+    caught("slow-reader", &[("    client.tell(reply)\n", &talks)]);
+    let left = "client.tell_others({\"type\": \"LEFT\", \"data\": \"Deaf\"})";
+    let leaves = format!("{many_times}\n            {left}\n        client.tell_others({{\"type\": \"BROADCAST\"");
+    caught("slow-reader", &[("client.tell_others({\"type\": \"BROADCAST\"", &leaves)]);
     caught("ends-well", &[("signal.SIGTERM", "signal.SIGINT")]);
 }
