@@ -188,8 +188,6 @@ impl<'a> Case<'a> {
     pub fn start(&mut self) -> Step {
         self.start_again(self.stage.patience)?;
         self.done("start and listen");
-        // The time of the check itself counts from here on: until now it was the interpreter's.
-        self.deadline = Instant::now() + self.check.limit;
         Ok(())
     }
 
@@ -205,7 +203,6 @@ impl<'a> Case<'a> {
         self.ended_by_us.clear();
         self.main = 0;
         self.is_parent.set(false);
-        self.deadline = Instant::now() + patience.max(self.check.limit) + ELSEWHERE;
         let begun = Instant::now();
         let mut elsewhere: Option<Instant> = None;
         let mut latest = Serving::Nothing;
@@ -245,6 +242,8 @@ impl<'a> Case<'a> {
         Owners::among(&pids_of(&family)).fill_in(&mut socket);
         let first = self.server.as_ref().map_or(0, |server| server.pid);
         self.main = evidence::eldest(&family, &socket).unwrap_or(first);
+        // The time of the check itself counts from here on: until now it was the interpreter's.
+        self.deadline = Instant::now() + self.check.limit;
         Ok(())
     }
 
@@ -322,7 +321,15 @@ impl<'a> Case<'a> {
     }
 
     /// Waits until there is something to be found, for at most so long. A server that is at work then gets more time.
+    ///
+    /// What has begun gets its time, whatever is left of the check's: whoever is told of a second that is over has had it. When
+    /// the check's own time is over, nothing more is begun. Until then there was something to be found each time: whether it
+    /// is the server that is slow, or the machine, is not known.
     pub fn until<T>(&mut self, limit: Duration, mut look: impl FnMut(&mut Self) -> Step<Option<T>>) -> Step<Option<T>> {
+        // Of one that is gone, what has come of it is told at once.
+        if Instant::now() >= self.deadline && !self.is_gone() {
+            return Err(self.took_too_long());
+        }
         let begun = Instant::now();
         let mut turns = 0;
         loop {
@@ -336,13 +343,21 @@ impl<'a> Case<'a> {
             if is_gone {
                 return Ok(None);
             }
-            if is_over || Instant::now() >= self.deadline {
+            if is_over {
                 // Once more: it may be we who were kept waiting, and it came between the look and the clock.
                 return look(self);
             }
             self.turn(if turns < 20 { QUICK } else { SLOW })?;
             turns += 1;
         }
+    }
+
+    fn took_too_long(&self) -> Stopped {
+        let (limit, last) = (self.check.limit.as_secs(), self.steps.last().map_or("nothing", String::as_str));
+        Stopped::NotJudged(format!(
+            "the check took longer than {limit} s: the server, or this machine, was too slow for it, and still went on; the \
+             last that was passed: {last}"
+        ))
     }
 
     /// Lets time pass; the server is looked after meanwhile.
