@@ -66,6 +66,17 @@ fn a_server_with_one_thread_in_another_language_passes() {
 }
 
 #[test]
+fn a_server_that_lets_go_of_who_is_silent_passes_and_each_fault_of_it_fails() {
+    let failed = |changes: Changes| failed(5, "time_out.py", &["--only", "time-out"], changes).unwrap_or_default();
+    assert!(failed(&[]).is_empty());
+    let caught = |changes: Changes| is_caught(5, "time_out.py", "time-out", changes);
+    // Too early, never, and the one that speaks as well.
+    caught(&[("LIMIT = 1.0", "LIMIT = 0.4")]);
+    caught(&[("LIMIT = 1.0", "LIMIT = 600.0")]);
+    caught(&[("        return end(client)\n    heard[client] = time.monotonic()", "        return end(client)")]);
+}
+
+#[test]
 fn a_chat_in_another_language_passes() {
     passes(7, "chat.py");
 }
