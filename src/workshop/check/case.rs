@@ -451,16 +451,8 @@ impl<'a> Case<'a> {
         let running = family.iter().filter(|member| !member.is_zombie());
         let mut fds = Fds::default();
         for member in running {
-            match process::descriptors_of(member.pid) {
-                Some(open) => fds.add(member.pid, open),
-                // It has ended just now.
-                None if process::member(member.pid).is_none_or(|member| member.is_zombie()) => {}
-                None => {
-                    return Err(Stopped::NotJudged(format!(
-                        "pid {}: its descriptors may not be looked at",
-                        member.pid
-                    )));
-                }
+            if let Some(open) = descriptors_of(member.pid)? {
+                fds.add(member.pid, open);
             }
         }
         Ok(fds)
@@ -548,4 +540,22 @@ fn kernel_tables(error: std::io::Error) -> Problem {
 /// Their process ids.
 pub fn pids_of(family: &[Member]) -> Vec<u32> {
     family.iter().map(|member| member.pid).collect()
+}
+
+/// The open descriptors of a process; `None` where it has ended just now.
+fn descriptors_of(pid: u32) -> Step<Option<Vec<(u32, String)>>> {
+    let begun = Instant::now();
+    loop {
+        if let Some(open) = process::descriptors_of(pid) {
+            return Ok(Some(open));
+        }
+        if process::member(pid).is_none_or(|member| member.is_zombie()) {
+            return Ok(None);
+        }
+        // One that has let go of its memory and is not yet a zombie: for so long its directory in /proc is root's.
+        if begun.elapsed() >= SOON * MERCY {
+            return Err(Stopped::NotJudged(format!("pid {pid}: its descriptors may not be looked at")));
+        }
+        std::thread::sleep(QUICK);
+    }
 }
