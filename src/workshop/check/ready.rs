@@ -99,7 +99,8 @@ fn rests(case: &mut Case, step: &str, why: &str) -> Step {
         case.done(step);
         return Ok(());
     }
-    let ticks = case.family().iter().map(|member| member.ticks).sum::<u64>() - before;
+    // Less than before where one of its processes has ended meanwhile.
+    let ticks = case.family().iter().map(|member| member.ticks).sum::<u64>().saturating_sub(before);
     let seen = format!("it was at work in {awake} of {all} looks at it, and took {} ms of a processor", ticks * 10);
     Err(case.fail(Kind::WrongState, format!("{step}: the server to sleep"), seen).because(why))
 }
