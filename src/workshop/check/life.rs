@@ -13,6 +13,7 @@ use super::pour::{Pour, counted};
 use super::report::Kind;
 use crate::event::State;
 use crate::sys::descriptor;
+use crate::sys::process::Member;
 
 /// How many clients come and go.
 const CLIENTS: usize = 20;
@@ -226,7 +227,8 @@ fn stop_and_continue(case: &mut Case, pids: &BTreeSet<u32>, step: &str) -> Step 
         pids.iter().for_each(|&pid| case.signal(pid, signal));
         let is_stopped = |state: char| matches!(state, 'T' | 't');
         case.until(SOON, |case| {
-            let family = case.family();
+            // A zombie is neither stopped nor continued any more.
+            let family: Vec<Member> = case.family().into_iter().filter(|member| !member.is_zombie()).collect();
             let stopped = family.iter().filter(|member| is_stopped(member.state)).count();
             let wanted = if signal == Signal::SIGSTOP { family.len() } else { 0 };
             Ok((stopped == wanted).then_some(()))
