@@ -209,9 +209,12 @@ impl<'a> Case<'a> {
         while begun.elapsed() < patience && elsewhere.is_none_or(|since| since.elapsed() < ELSEWHERE) {
             latest = self.look_whether_it_serves()?;
             match &latest {
-                Serving::Here(socket) => return self.listens(&socket.clone()),
+                Serving::Here(socket) if self.server.as_ref().is_some_and(|server| server.pid != 0) => {
+                    return self.listens(&socket.clone());
+                }
                 Serving::Elsewhere(_) => drop(elsewhere.get_or_insert_with(Instant::now)),
-                Serving::Nothing => {}
+                // Or its guard has not said yet who it is.
+                Serving::Here(_) | Serving::Nothing => {}
             }
             if self.server.as_mut().is_none_or(Server::is_gone) {
                 break;
@@ -394,11 +397,16 @@ impl<'a> Case<'a> {
     }
 
     /// Sends a signal to a process of the server. Its end is then no accident.
-    pub fn signal(&mut self, pid: u32, signal: Signal) {
+    pub fn signal(&mut self, pid: u32, signal: Signal) -> Step {
+        // To kill(2), 0 is everybody in our own process group.
+        if pid == 0 {
+            return Err(Stopped::NotJudged("the server's process is not known, and cannot be sent a signal".into()));
+        }
         if matches!(signal, Signal::SIGTERM | Signal::SIGKILL | Signal::SIGINT) {
             self.ended_by_us.push(pid);
         }
         let _ = kill(Pid::from_raw(pid.cast_signed()), signal);
+        Ok(())
     }
 
     /// Every socket on the server's port, both sides of each connection, without their owners.

@@ -262,7 +262,7 @@ pub fn ends_well(case: &mut Case) -> Step {
     let mut alice = member(case, "Alice", &mut [])?;
     let mut bob = member(case, "Bob", &mut [&mut alice])?;
     let main = case.main();
-    case.signal(main, Signal::SIGTERM);
+    case.signal(main, Signal::SIGTERM)?;
     case.done("SIGTERM to the server");
     let goodbye = json!({"type": "ERROR", "re": null, "code": "SHUTTING_DOWN"});
     for (name, client) in [("Alice", &mut alice), ("Bob", &mut bob)] {

@@ -228,7 +228,7 @@ fn stop_and_continue(case: &mut Case, pids: &BTreeSet<u32>, step: &str) -> Step 
     // In the call, and not on the way to it.
     until_all_wait(case)?;
     for signal in [Signal::SIGSTOP, Signal::SIGCONT] {
-        pids.iter().for_each(|&pid| case.signal(pid, signal));
+        pids.iter().try_for_each(|&pid| case.signal(pid, signal))?;
         let is_stopped = |state: char| matches!(state, 'T' | 't');
         case.until(SOON, |case| {
             // A zombie is neither stopped nor continued any more.
