@@ -137,7 +137,7 @@ impl<'a> Case<'a> {
 
     fn end_server(&mut self) {
         if let Some(server) = self.server.take() {
-            server.end(!self.lost_control, self.stage.signals.as_fd());
+            server.end(!self.lost_control);
         }
     }
 
@@ -286,7 +286,7 @@ impl<'a> Case<'a> {
     /// One round: what the server prints and does, whether it has lost control of itself, whether we are to stop.
     pub fn turn(&mut self, limit: Duration) -> Step {
         if let Some(server) = &mut self.server {
-            server.turn(self.stage.signals.as_fd(), limit).map_err(Problem::while_doing("follow the server"))?;
+            server.turn(Some(self.stage.signals.as_fd()), limit).map_err(Problem::while_doing("follow the server"))?;
             if let Some(errno) = server.refused {
                 let words: Vec<_> = self.stage.command.iter().map(|word| run::with_port(word, self.port)).collect();
                 return Err(Stopped::NotJudged(run::not_started(&words, errno)));
