@@ -31,7 +31,8 @@ const QUICK: Duration = Duration::from_millis(1);
 const SLOW: Duration = Duration::from_millis(4);
 /// How often it is counted how many processes there are.
 const COUNTING: Duration = Duration::from_millis(20);
-/// How long a server that serves elsewhere may take until it serves where it was asked to.
+/// How long a server that serves elsewhere may take until it serves where it was asked to. As long as it is at work it may yet
+/// do that, whatever opens its other sockets first.
 const ELSEWHERE: Duration = Duration::from_millis(500);
 /// How many sockets, and how many of its last lines, a failure shows.
 const SOCKETS: usize = 8;
@@ -205,9 +206,12 @@ impl<'a> Case<'a> {
         self.is_parent.set(false);
         let begun = Instant::now();
         let mut elsewhere: Option<Instant> = None;
-        let mut latest = Serving::Nothing;
-        while begun.elapsed() < patience && elsewhere.is_none_or(|since| since.elapsed() < ELSEWHERE) {
-            latest = self.look_whether_it_serves()?;
+        let latest = loop {
+            // Asked first: it may be we who were kept waiting, and what it has done meanwhile is still to be seen.
+            let is_over = begun.elapsed() >= patience
+                || elsewhere.is_some_and(|since| since.elapsed() >= ELSEWHERE && !self.is_busy())
+                || self.is_gone();
+            let latest = self.look_whether_it_serves()?;
             match &latest {
                 Serving::Here(socket) if self.server.as_ref().is_some_and(|server| server.pid != 0) => {
                     return self.listens(&socket.clone());
@@ -216,11 +220,11 @@ impl<'a> Case<'a> {
                 // Or its guard has not said yet who it is.
                 Serving::Here(_) | Serving::Nothing => {}
             }
-            if self.server.as_mut().is_none_or(Server::is_gone) {
-                break;
+            if is_over {
+                break latest;
             }
             self.turn(SLOW)?;
-        }
+        };
         // A server whose command says nothing of a port has one of its own.
         if let Serving::Elsewhere(sockets) = &latest
             && !self.stage.command.iter().any(|word| word.to_string_lossy().contains("{port}"))
