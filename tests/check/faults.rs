@@ -2,6 +2,8 @@
 
 use std::thread;
 
+use serde_json::json;
+
 use super::Server;
 
 /// A fault of the server in Python: what is changed, the lab whose checks find it, and the one that does.
@@ -223,4 +225,22 @@ fn each_fault_of_a_server_with_a_process_for_each_client_fails_the_check_that_na
         },
     ];
     are_caught("fork.py", 5, &faults);
+}
+
+#[test]
+fn a_server_that_does_not_start_again_for_another_reason_is_not_told_of_its_socket() {
+    // It knows that it has run before by what is left of that on its port: 06 is TIME-WAIT.
+    let again = "import sys
+def is_left_over(line):
+    fields = line.split()
+    return fields[1].endswith(':%04X' % int(sys.argv[1])) and fields[3] == '06'
+if any(map(is_left_over, open('/proc/net/tcp'))):
+    sys.exit('there is a pid file')
+";
+    let Some(server) = Server::with("echo.py", &[("import sys\n", again)]) else { return };
+    let checked = server.check(&["2", "--only", "restart"]);
+    assert_eq!(checked.with("failed"), ["restart"], "{:#}", checked.report);
+    let failure = checked.failure();
+    assert!(failure["kind"] == "crashed" && failure["why"].is_null(), "{failure:#}");
+    assert_eq!(failure["last_words"], json!(["there is a pid file"]), "{failure:#}");
 }

@@ -53,6 +53,12 @@ impl LastCalls {
         }
     }
 
+    /// Whether one of those that have returned has failed with this error: `EADDRINUSE`.
+    pub fn has_error(&self, error: &str) -> bool {
+        let has_it = |call: &Call| call.outcome.as_ref().is_some_and(|outcome| outcome.error.as_deref() == Some(error));
+        self.returned.iter().any(|(_, line)| matches!(line, Line::Call(call) if has_it(call)))
+    }
+
     /// The last of them as lines: `[server 812] accept4(3<listen :7003>, …) = 4<…>`.
     pub fn lines(&self) -> Vec<String> {
         let waiting = self.entered.iter().rev().take(SHOWN / 2).rev();

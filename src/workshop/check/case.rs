@@ -152,6 +152,16 @@ impl<'a> Case<'a> {
         self.server.as_ref().and_then(|server| server.ended)
     }
 
+    /// How long a server may take until it listens.
+    pub fn patience(&self) -> Duration {
+        self.stage.patience
+    }
+
+    /// Whether a call of the server has failed with this error, among the latest, and where calls are followed.
+    pub fn was_refused(&self, error: &str) -> bool {
+        self.server.as_ref().is_some_and(|server| server.calls.has_error(error))
+    }
+
     /// The port on which the server listens.
     pub fn port(&self) -> u16 {
         self.port

@@ -17,6 +17,8 @@ use crate::sys::process::Member;
 
 /// How many clients come and go.
 const CLIENTS: usize = 20;
+/// How long it may take until it listens again, where no more patience was asked for.
+const AGAIN: Duration = Duration::from_secs(5);
 /// The most that is sent to a server that does not wait for its client to read.
 const MOST: usize = 16 * 1024 * 1024;
 
@@ -139,18 +141,39 @@ pub fn restart(case: &mut Case) -> Step {
         Ok(case.sockets()?.iter().any(|socket| is_it(socket.state, socket.local.port())).then_some(()))
     })?;
     case.done(if left_over.is_some() { "TIME-WAIT on its port" } else { "nothing is left on its port" });
-    let expected = format!("it to listen on port {port} again");
-    match case.start_again(Duration::from_secs(5)) {
+    match case.start_again(case.patience().max(AGAIN)) {
         Ok(()) => case.done("start and listen again"),
         Err(Stopped::Failed(failure)) if failure.kind != Kind::WrongState => {
-            let why = "SO_REUSEADDR was not set before bind(): without it bind() says EADDRINUSE as long as the kernel \
-                       holds any connection of the port";
-            return Err(Box::new(Failure { kind: Kind::NeverListened, expected, ..*failure }).because(why));
+            return Err(not_again(case, *failure, left_over.is_some()));
         }
         Err(other) => return Err(other),
     }
     let mut client = case.connect("connect")?;
     case.echo(&mut client, b"hello\n", "echo")
+}
+
+/// Why it does not listen again. That bind() was refused is said where that was seen: in its calls or in what it printed. What
+/// else has kept it is its own affair: a slow start, a crash, a file that it has left behind.
+fn not_again(case: &mut Case, failure: Failure, is_left_over: bool) -> Stopped {
+    let expected = format!("it to listen on port {} again", case.port());
+    let is_refusal = |line: &String| {
+        let line = line.to_lowercase();
+        line.contains("eaddrinuse") || line.contains("address already in use")
+    };
+    if case.was_refused("EADDRINUSE") || case.printed_since(0).0.iter().any(is_refusal) {
+        let why = "SO_REUSEADDR was not set before bind(): without it bind() says EADDRINUSE as long as the kernel holds any \
+                   connection of the port";
+        return Box::new(Failure { kind: Kind::NeverListened, expected, why: None, ..failure }).because(why);
+    }
+    let is_seen = failure.calls.is_some();
+    let failure = Box::new(Failure { expected, ..failure });
+    match case.listener() {
+        Ok(None) if is_left_over && !is_seen => failure.because(
+            "its calls cannot be seen here; TIME-WAIT is left on its port, and where SO_REUSEADDR was not set before \
+             bind(), that says EADDRINUSE",
+        ),
+        _ => failure.into(),
+    }
 }
 
 /// A call that a signal interrupts returns EINTR only where the program has a handler for it; or, signal(7), when the socket
