@@ -1,6 +1,7 @@
 //! One check under way: its server, its steps, its time, and how it fails.
 
 use std::cell::Cell;
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
@@ -160,6 +161,11 @@ impl<'a> Case<'a> {
     /// Whether a call of the server has failed with this error, among the latest, and where calls are followed.
     pub fn was_refused(&self, error: &str) -> bool {
         self.server.as_ref().is_some_and(|server| server.calls.has_error(error))
+    }
+
+    /// The threads that have read from clients, of the latest calls, and where calls are followed.
+    pub fn readers(&self) -> BTreeSet<u32> {
+        self.server.as_ref().map(|server| server.calls.readers()).unwrap_or_default()
     }
 
     /// The port on which the server listens.
@@ -386,7 +392,8 @@ impl<'a> Case<'a> {
         Ok(())
     }
 
-    fn is_busy(&self) -> bool {
+    /// Whether anybody of the server is at work at this moment.
+    pub fn is_busy(&self) -> bool {
         self.family().iter().any(Member::is_busy)
     }
 

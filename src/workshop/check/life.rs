@@ -45,13 +45,13 @@ pub fn reset(case: &mut Case) -> Step {
 
 /// What a server has at one moment.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Belongings {
-    descriptors: usize,
-    processes: usize,
-    threads: u32,
+pub struct Belongings {
+    pub descriptors: usize,
+    pub processes: usize,
+    pub threads: u32,
 }
 
-fn belongings(case: &Case) -> Result<Belongings, Stopped> {
+pub fn belongings(case: &Case) -> Result<Belongings, Stopped> {
     let family = case.family();
     let running = family.iter().filter(|member| !member.is_zombie());
     Ok(Belongings {
@@ -61,13 +61,13 @@ fn belongings(case: &Case) -> Result<Belongings, Stopped> {
     })
 }
 
-/// As soon as they stay the same for a moment.
-fn at_rest(case: &mut Case) -> Result<Belongings, Stopped> {
+/// As soon as they stay the same for a moment, and nobody is at work: a thread whose client has gone may be about to end.
+pub fn at_rest(case: &mut Case) -> Result<Belongings, Stopped> {
     let mut before = belongings(case)?;
     for _ in 0..50 {
         case.wait(Duration::from_millis(20))?;
         let now = belongings(case)?;
-        if now == before {
+        if now == before && !case.is_busy() {
             break;
         }
         before = now;
@@ -75,7 +75,8 @@ fn at_rest(case: &mut Case) -> Result<Belongings, Stopped> {
     Ok(before)
 }
 
-fn come_and_go(case: &mut Case, count: usize, step: &str) -> Step {
+/// Clients, one after the other, each of which is served.
+pub fn come_and_go(case: &mut Case, count: usize, step: &str) -> Step {
     for _ in 0..count {
         let mut client = case.quietly(|case| case.connect("a client connects"))?;
         case.quietly(|case| case.echo(&mut client, b"hello\n", "echo"))?;
