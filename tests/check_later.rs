@@ -44,7 +44,22 @@ fn failed(lab: u8, name: &str, only: &[&str], changes: Changes) -> Option<Vec<St
     let checks = report["checks"].as_array().unwrap();
     checks.iter().filter(|check| check["outcome"] == "failed").for_each(|check| eprintln!("{check:#}"));
     let is_bad = |check: &&Value| check["outcome"] != "passed" && check["outcome"] != "skipped";
-    Some(checks.iter().filter(is_bad).map(|check| check["name"].as_str().unwrap().to_owned()).collect())
+    let bad: Vec<String> =
+        checks.iter().filter(is_bad).map(|check| check["name"].as_str().unwrap().to_owned()).collect();
+    // 2 would be that something could not be judged.
+    assert_eq!(ended.status.code(), Some(i32::from(!bad.is_empty())), "{bad:?}: {report:#}\n{errors}");
+    assert_eq!(processes_with(file.to_str().unwrap()), Vec::<i32>::new(), "left behind");
+    Some(bad)
+}
+
+/// The processes that run this file: their interpreter's first argument.
+fn processes_with(file: &str) -> Vec<i32> {
+    let is_it = |pid: &i32| {
+        let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        line.split(|&byte| byte == 0).nth(1) == Some(file.as_bytes())
+    };
+    let entries = fs::read_dir("/proc").unwrap().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).filter(is_it).collect()
 }
 
 fn passes(lab: u8, name: &str) {
