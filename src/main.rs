@@ -9,7 +9,7 @@ mod cli;
 
 /// Commands whose exit code is a judgement, 1 meaning that it is not as it should be: where the command itself went wrong
 /// there is none, and that is 2.
-const JUDGES: &[&str] = &["check"];
+const JUDGES: &[&str] = &["check", "scene"];
 
 fn main() -> ExitCode {
     let matches = cli::Cli::command().get_matches();
