@@ -88,6 +88,7 @@ fn a_server_with_one_thread_in_another_language_passes() {
 #[test]
 fn a_server_whose_runtime_has_threads_of_its_own_has_one_for_its_clients_all_the_same() {
     passes(5, "ready.js");
+    passes(6, "ready.js");
 }
 
 #[test]

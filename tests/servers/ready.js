@@ -1,4 +1,4 @@
-// An echo server with one thread for all clients: what lab 5 promises. The runtime around it has threads of its own.
+// An echo server with one thread for all clients: all that labs 5 and 6 promise. The runtime around it has threads of its own.
 
 const net = require("node:net");
 

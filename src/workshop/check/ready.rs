@@ -233,7 +233,11 @@ pub fn emfile(case: &mut Case) -> Step {
     case.echo(&mut first, b"still here\n", "echo for the first")?;
     last.listen();
     if last.ended.is_some() {
+        // It comes again when there is room.
         case.done("it was turned away");
+        first.shutdown_write();
+        case.expect_fin(&mut first, SOON, "the first shutdown(WR), FIN")?;
+        case.until(SOON, |case| Ok((case.descriptors()?.free_below(main, limit) > 0).then_some(())))?;
         last = case.connect("it comes again")?;
         let _ = last.write(words);
     }
