@@ -177,7 +177,8 @@ impl Server {
             && (self.ended.is_some() || self.refused.is_some())
             && !self.is_gone
         {
-            self.is_gone = program.processes().is_empty();
+            // Whoever is left of it descends from a child of its guard, which adopts orphans.
+            self.is_gone = program.processes().is_empty() && process::has_children_of(program.guard()) != Some(true);
         }
         self.is_gone
     }
