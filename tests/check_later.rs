@@ -10,16 +10,21 @@ use std::path::Path;
 
 use common::socklab;
 use serde_json::Value;
-use testkit::namespace::python_or_skip;
+use testkit::namespace::{or_skip, python_or_skip};
 use testkit::process::Directory;
+use testkit::traffic::runs;
 
 /// Texts of a server, each there exactly once, and what takes their places.
 type Changes<'a> = &'a [(&'a str, &'a str)];
 
 /// The names of the checks that one of `tests/servers/` does not pass, those apart that were skipped for it; `None` where
-/// there is no Python.
+/// there is nothing here that runs it.
 fn failed(lab: u8, name: &str, only: &[&str], changes: Changes) -> Option<Vec<String>> {
-    let python = python_or_skip("a server in Python")?;
+    let interpreter = if name.ends_with(".js") {
+        or_skip("a server in JavaScript", runs("node", &["--version"])).then(|| "node".to_owned())?
+    } else {
+        python_or_skip("a server in Python")?
+    };
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/servers").join(name);
     let mut source = fs::read_to_string(path).unwrap();
     for (from, to) in changes {
@@ -31,7 +36,7 @@ fn failed(lab: u8, name: &str, only: &[&str], changes: Changes) -> Option<Vec<St
     fs::write(&file, source).unwrap();
     let lab = lab.to_string();
     let arguments =
-        [&["check", "--json", "-", &lab], only, &["--", &python, file.to_str().unwrap(), "{port}"]].concat();
+        [&["check", "--json", "-", &lab], only, &["--", &interpreter, file.to_str().unwrap(), "{port}"]].concat();
     // Each check has a time limit of its own; how many seconds all of them take says nothing.
     let ended = socklab(&arguments).output().unwrap();
     let errors = String::from_utf8_lossy(&ended.stderr);
@@ -39,7 +44,22 @@ fn failed(lab: u8, name: &str, only: &[&str], changes: Changes) -> Option<Vec<St
     let checks = report["checks"].as_array().unwrap();
     checks.iter().filter(|check| check["outcome"] == "failed").for_each(|check| eprintln!("{check:#}"));
     let is_bad = |check: &&Value| check["outcome"] != "passed" && check["outcome"] != "skipped";
-    Some(checks.iter().filter(is_bad).map(|check| check["name"].as_str().unwrap().to_owned()).collect())
+    let bad: Vec<String> =
+        checks.iter().filter(is_bad).map(|check| check["name"].as_str().unwrap().to_owned()).collect();
+    // 2 would be that something could not be judged.
+    assert_eq!(ended.status.code(), Some(i32::from(!bad.is_empty())), "{bad:?}: {report:#}\n{errors}");
+    assert_eq!(processes_with(file.to_str().unwrap()), Vec::<i32>::new(), "left behind");
+    Some(bad)
+}
+
+/// The processes that run this file: their interpreter's first argument.
+fn processes_with(file: &str) -> Vec<i32> {
+    let is_it = |pid: &i32| {
+        let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        line.split(|&byte| byte == 0).nth(1) == Some(file.as_bytes())
+    };
+    let entries = fs::read_dir("/proc").unwrap().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).filter(is_it).collect()
 }
 
 fn passes(lab: u8, name: &str) {
@@ -66,6 +86,23 @@ fn a_server_with_one_thread_in_another_language_passes() {
 }
 
 #[test]
+fn a_server_whose_runtime_has_threads_of_its_own_has_one_for_its_clients_all_the_same() {
+    passes(5, "ready.js");
+    passes(6, "ready.js");
+}
+
+#[test]
+fn a_server_that_lets_go_of_who_is_silent_passes_and_each_fault_of_it_fails() {
+    let failed = |changes: Changes| failed(5, "time_out.py", &["--only", "time-out"], changes).unwrap_or_default();
+    assert!(failed(&[]).is_empty());
+    let caught = |changes: Changes| is_caught(5, "time_out.py", "time-out", changes);
+    // Too early, never, and the one that speaks as well.
+    caught(&[("LIMIT = 1.0", "LIMIT = 0.4")]);
+    caught(&[("LIMIT = 1.0", "LIMIT = 600.0")]);
+    caught(&[("        return end(client)\n    heard[client] = time.monotonic()", "        return end(client)")]);
+}
+
+#[test]
 fn a_chat_in_another_language_passes() {
     passes(7, "chat.py");
 }
@@ -76,6 +113,10 @@ fn each_fault_of_a_server_of_messages_fails_the_check_that_names_it() {
     caught("cut-anywhere", &[("kept += data", "kept = data")]);
     caught("bad-request", &[("raise Refusal(\"BAD_JSON\")\n        if not", "raise OSError\n        if not")]);
     caught("concurrent", &[("daemon=True).start()", "daemon=True).run()")]);
+    caught(
+        "thread-each",
+        &[("OSError:\n            pass", "OSError:\n            pass\n        threading.Event().wait()")],
+    );
     caught(
         "no-leak",
         &[
@@ -97,6 +138,14 @@ fn each_fault_of_a_server_with_one_thread_fails_the_check_that_names_it() {
             "client.send(unsent[client])\n        unsent[client] = b\"\"",
         )],
     );
+    // A thread for each client; and none that is new, but several that read.
+    let thread = "import threading\n            threading.Thread(target=time.sleep, args=[1000], daemon=True).start()";
+    let accepted = "            client, _ = listener.accept()\n";
+    caught(5, "one-thread", &[(accepted, &format!("{accepted}            {thread}\n"))]);
+    let pools = "from concurrent.futures import ThreadPoolExecutor\npools = [ThreadPoolExecutor(1) for _ in range(2)]
+[pool.submit(int).result() for pool in pools]\nunsent = {}\n";
+    let reads = "pools[client.fileno() % 2].submit(client.recv, 65536).result()";
+    caught(5, "one-thread", &[("unsent = {}\n", pools), ("client.recv(65536)", reads)]);
     caught(5, "slow-reader", &[("client.setblocking(False)\n            unsent", "unsent")]);
     caught(
         5,
@@ -129,5 +178,12 @@ fn each_fault_of_a_chat_fails_the_check_that_names_it() {
         ],
     );
     caught("slow-reader", &[("get_write_buffer_size() > QUEUE", "get_write_buffer_size() > 2**40")]);
+    // Whatever it talks about, it keeps no check for ever: to who has said something, and to the others.
+    let many_times = "for _ in range(1000 if len(str(request)) > 1000 else 0):";
+    let talks = format!("    {many_times}\n        client.tell({{\"type\": \"TIME\"}})\n    client.tell(reply)\n");
+    caught("slow-reader", &[("    client.tell(reply)\n", &talks)]);
+    let left = "client.tell_others({\"type\": \"LEFT\", \"data\": \"Deaf\"})";
+    let leaves = format!("{many_times}\n            {left}\n        client.tell_others({{\"type\": \"BROADCAST\"");
+    caught("slow-reader", &[("client.tell_others({\"type\": \"BROADCAST\"", &leaves)]);
     caught("ends-well", &[("signal.SIGTERM", "signal.SIGINT")]);
 }

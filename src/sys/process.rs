@@ -31,6 +31,15 @@ pub fn descendants(of: u32) -> Vec<u32> {
     family.split_off(1)
 }
 
+/// Whether a process has children at this moment, zombies included; `None` where the kernel does not tell (it is built without
+/// CONFIG_PROC_CHILDREN), or the process is gone. Only its first thread's children are meant.
+///
+/// Exact, where [`descendants`] is not: of a process that forks and ends while `/proc` is gone through, neither the child may
+/// be in the list nor, any more, the parent.
+pub fn has_children_of(pid: u32) -> Option<bool> {
+    fs::read(format!("/proc/{pid}/task/{pid}/children")).ok().map(|children| !children.is_empty())
+}
+
 /// A process as `/proc/PID/stat` shows it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Member {

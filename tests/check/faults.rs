@@ -2,6 +2,8 @@
 
 use std::thread;
 
+use serde_json::{Value, json};
+
 use super::Server;
 
 /// A fault of the server in Python: what is changed, the lab whose checks find it, and the one that does.
@@ -34,9 +36,14 @@ fn is_caught(file: &str, Fault { changes, lab, caught_by, because: (kind, why) }
     assert_eq!(checked.with("failed"), [*caught_by], "{changes:?}: {:#}", checked.report);
     let failure = checked.failure();
     assert_eq!(failure["kind"], *kind, "{changes:?}: {failure:#}");
-    assert!(failure.to_string().contains(why), "{changes:?}: {why:?} is missing: {failure:#}");
+    assert!(explanation(failure).contains(why), "{changes:?}: {why:?} is missing: {failure:#}");
     assert_eq!(checked.ended.code, Some(1));
     assert!(checked.with("not-judged").is_empty(), "{:#}", checked.report);
+}
+
+/// What is told of this failure: not the check's title, nor what to type, which are the same each time.
+fn explanation(failure: &Value) -> String {
+    ["expected", "seen", "last_words", "why"].map(|key| failure[key].to_string()).join("\n")
 }
 
 #[test]
@@ -88,7 +95,7 @@ fn each_fault_of_a_server_for_one_client_at_a_time_fails_the_check_that_names_it
             changes: &[("listener.setsockopt(", "print(")],
             lab: "2",
             caught_by: "restart",
-            because: ("never-listened", "SO_REUSEADDR"),
+            because: ("never-listened", "SO_REUSEADDR was not set before bind()"),
         },
     ];
     are_caught("echo.py", 1, &faults);
@@ -195,7 +202,7 @@ fn each_fault_of_a_server_with_a_process_for_each_client_fails_the_check_that_na
             changes: &[("listener.setsockopt(", "print(")],
             lab: "3",
             caught_by: "restart",
-            because: ("never-listened", "TIME-WAIT"),
+            because: ("never-listened", "SO_REUSEADDR was not set before bind()"),
         },
         Fault {
             changes: &[("        os.kill(pid, signal.SIGTERM)", "        pass")],
@@ -223,4 +230,22 @@ fn each_fault_of_a_server_with_a_process_for_each_client_fails_the_check_that_na
         },
     ];
     are_caught("fork.py", 5, &faults);
+}
+
+#[test]
+fn a_server_that_does_not_start_again_for_another_reason_is_not_told_of_its_socket() {
+    // It knows that it has run before by what is left of that on its port: 06 is TIME-WAIT.
+    let again = "import sys
+def is_left_over(line):
+    fields = line.split()
+    return fields[1].endswith(':%04X' % int(sys.argv[1])) and fields[3] == '06'
+if any(map(is_left_over, open('/proc/net/tcp'))):
+    sys.exit('there is a pid file')
+";
+    let Some(server) = Server::with("echo.py", &[("import sys\n", again)]) else { return };
+    let checked = server.check(&["2", "--only", "restart"]);
+    assert_eq!(checked.with("failed"), ["restart"], "{:#}", checked.report);
+    let failure = checked.failure();
+    assert!(failure["kind"] == "crashed" && failure["why"].is_null(), "{failure:#}");
+    assert_eq!(failure["last_words"], json!(["there is a pid file"]), "{failure:#}");
 }

@@ -168,11 +168,10 @@ fn what_cannot_be_executed_is_not_judged() {
 fn however_a_check_is_ended_nobody_is_left_of_the_server() {
     for untraced in [false, true] {
         for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGKILL] {
-            // It takes its time in the check that is to be interrupted.
+            // It never listens, and that is waited for with much patience: the check does not end by itself.
             let source = format!(
                 "{LISTEN}import signal
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
-s = listen(('127.0.0.1', port))
 if os.fork() == 0:
     os.setsid()
     print('ready', flush=True)
@@ -181,7 +180,7 @@ time.sleep(1000)
 "
             );
             let Some(server) = Server::new(&source) else { return };
-            let arguments = [&["check", "1", "--only", "echo", "--"], &server.command()[..]].concat();
+            let arguments = [&["check", "1", "--patience", "600", "--"], &server.command()[..]].concat();
             let mut check = if untraced {
                 let mut command = Command::new("strace");
                 if !or_skip("a check under strace", runs("strace", &["true"])) {
@@ -331,8 +330,22 @@ fn a_failure_reads_from_the_steps_that_were_passed_to_the_reason_and_what_to_typ
 #[test]
 fn a_check_that_does_not_exist_is_answered_with_those_that_do() {
     let unknown = run(&mut socklab(&["check", "3", "--only", "let-go"]));
-    assert_eq!(unknown.code, Some(1));
+    // Not 1: no server was judged.
+    assert_eq!(unknown.code, Some(2));
     assert!(unknown.stderr.contains("no check \"let-go\"") && unknown.stderr.contains("lets-go"), "{}", unknown.stderr);
     let list = run(&mut socklab(&["check", "3", "--list"]));
     assert!(String::from_utf8(list.stdout).unwrap().contains("max-clients"));
+}
+
+#[test]
+fn a_report_that_cannot_be_written_is_no_judgement() {
+    for file in
+        [&["--html", "-"], &["--html", "/no/such/directory/page.html"], &["--json", "/no/such/directory/report"]]
+    {
+        let ended = run(&mut socklab(&[&["check", "1"], &file[..]].concat()));
+        assert_eq!(ended.code, Some(2), "{file:?}: {}", ended.stderr);
+        assert!(ended.stderr.starts_with("socklab: "), "{file:?}: {}", ended.stderr);
+    }
+    // What only tells something is as it was.
+    assert_eq!(run(&mut socklab(&["replay", "/no/such/recording"])).code, Some(1));
 }

@@ -1,8 +1,8 @@
 //! The last calls of a server that is followed, for whoever asks why it failed.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
-use crate::event::{Call, End, Event, What, Who};
+use crate::event::{Call, Descriptor, End, Event, Named, What, Who};
 use crate::view::describe;
 use crate::view::notation;
 use crate::view::paint::harmless;
@@ -51,6 +51,27 @@ impl LastCalls {
         if self.entered.len() > KEPT {
             self.entered.remove(0);
         }
+    }
+
+    /// Whether one of those that have returned has failed with this error: `EADDRINUSE`.
+    pub fn has_error(&self, error: &str) -> bool {
+        let has_it = |call: &Call| call.outcome.as_ref().is_some_and(|outcome| outcome.error.as_deref() == Some(error));
+        self.returned.iter().any(|(_, line)| matches!(line, Line::Call(call) if has_it(call)))
+    }
+
+    /// The threads that have read from a connection that came out of accept().
+    pub fn readers(&self) -> BTreeSet<u32> {
+        let is_accepted = |on: &Descriptor| matches!(on.names, Named::Connected { accepted: true, .. });
+        let has_read = |call: &Call| {
+            (call.name.starts_with("read") || call.name.starts_with("recv"))
+                && call.on.as_ref().is_some_and(is_accepted)
+                && call.outcome.as_ref().is_some_and(|outcome| outcome.value > 0)
+        };
+        let reader = |(who, line): &(Who, Line)| match (who, line) {
+            (Who::Program { pid, .. }, Line::Call(call)) if has_read(call) => Some(*pid),
+            _ => None,
+        };
+        self.returned.iter().filter_map(reader).collect()
     }
 
     /// The last of them as lines: `[server 812] accept4(3<listen :7003>, …) = 4<…>`.

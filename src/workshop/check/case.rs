@@ -1,6 +1,7 @@
 //! One check under way: its server, its steps, its time, and how it fails.
 
 use std::cell::Cell;
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
@@ -31,7 +32,8 @@ const QUICK: Duration = Duration::from_millis(1);
 const SLOW: Duration = Duration::from_millis(4);
 /// How often it is counted how many processes there are.
 const COUNTING: Duration = Duration::from_millis(20);
-/// How long a server that serves elsewhere may take until it serves where it was asked to.
+/// How long a server that serves elsewhere may take until it serves where it was asked to. As long as it is at work it may yet
+/// do that, whatever opens its other sockets first.
 const ELSEWHERE: Duration = Duration::from_millis(500);
 /// How many sockets, and how many of its last lines, a failure shows.
 const SOCKETS: usize = 8;
@@ -137,7 +139,7 @@ impl<'a> Case<'a> {
 
     fn end_server(&mut self) {
         if let Some(server) = self.server.take() {
-            server.end(!self.lost_control, self.stage.signals.as_fd());
+            server.end(!self.lost_control);
         }
     }
 
@@ -149,6 +151,21 @@ impl<'a> Case<'a> {
     /// How the server's first process has ended, if it has.
     pub fn exit(&self) -> Option<End> {
         self.server.as_ref().and_then(|server| server.ended)
+    }
+
+    /// How long a server may take until it listens.
+    pub fn patience(&self) -> Duration {
+        self.stage.patience
+    }
+
+    /// Whether a call of the server has failed with this error, among the latest, and where calls are followed.
+    pub fn was_refused(&self, error: &str) -> bool {
+        self.server.as_ref().is_some_and(|server| server.calls.has_error(error))
+    }
+
+    /// The threads that have read from clients, of the latest calls, and where calls are followed.
+    pub fn readers(&self) -> BTreeSet<u32> {
+        self.server.as_ref().map(|server| server.calls.readers()).unwrap_or_default()
     }
 
     /// The port on which the server listens.
@@ -188,8 +205,6 @@ impl<'a> Case<'a> {
     pub fn start(&mut self) -> Step {
         self.start_again(self.stage.patience)?;
         self.done("start and listen");
-        // The time of the check itself counts from here on: until now it was the interpreter's.
-        self.deadline = Instant::now() + self.check.limit;
         Ok(())
     }
 
@@ -205,22 +220,27 @@ impl<'a> Case<'a> {
         self.ended_by_us.clear();
         self.main = 0;
         self.is_parent.set(false);
-        self.deadline = Instant::now() + patience.max(self.check.limit) + ELSEWHERE;
         let begun = Instant::now();
         let mut elsewhere: Option<Instant> = None;
-        let mut latest = Serving::Nothing;
-        while begun.elapsed() < patience && elsewhere.is_none_or(|since| since.elapsed() < ELSEWHERE) {
-            latest = self.look_whether_it_serves()?;
+        let latest = loop {
+            // Asked first: it may be we who were kept waiting, and what it has done meanwhile is still to be seen.
+            let is_over = begun.elapsed() >= patience
+                || elsewhere.is_some_and(|since| since.elapsed() >= ELSEWHERE && !self.is_busy())
+                || self.is_gone();
+            let latest = self.look_whether_it_serves()?;
             match &latest {
-                Serving::Here(socket) => return self.listens(&socket.clone()),
+                Serving::Here(socket) if self.server.as_ref().is_some_and(|server| server.pid != 0) => {
+                    return self.listens(&socket.clone());
+                }
                 Serving::Elsewhere(_) => drop(elsewhere.get_or_insert_with(Instant::now)),
-                Serving::Nothing => {}
+                // Or its guard has not said yet who it is.
+                Serving::Here(_) | Serving::Nothing => {}
             }
-            if self.server.as_mut().is_none_or(Server::is_gone) {
-                break;
+            if is_over {
+                break latest;
             }
             self.turn(SLOW)?;
-        }
+        };
         // A server whose command says nothing of a port has one of its own.
         if let Serving::Elsewhere(sockets) = &latest
             && !self.stage.command.iter().any(|word| word.to_string_lossy().contains("{port}"))
@@ -245,6 +265,8 @@ impl<'a> Case<'a> {
         Owners::among(&pids_of(&family)).fill_in(&mut socket);
         let first = self.server.as_ref().map_or(0, |server| server.pid);
         self.main = evidence::eldest(&family, &socket).unwrap_or(first);
+        // The time of the check itself counts from here on: until now it was the interpreter's.
+        self.deadline = Instant::now() + self.check.limit;
         Ok(())
     }
 
@@ -284,7 +306,7 @@ impl<'a> Case<'a> {
     /// One round: what the server prints and does, whether it has lost control of itself, whether we are to stop.
     pub fn turn(&mut self, limit: Duration) -> Step {
         if let Some(server) = &mut self.server {
-            server.turn(self.stage.signals.as_fd(), limit).map_err(Problem::while_doing("follow the server"))?;
+            server.turn(Some(self.stage.signals.as_fd()), limit).map_err(Problem::while_doing("follow the server"))?;
             if let Some(errno) = server.refused {
                 let words: Vec<_> = self.stage.command.iter().map(|word| run::with_port(word, self.port)).collect();
                 return Err(Stopped::NotJudged(run::not_started(&words, errno)));
@@ -322,7 +344,15 @@ impl<'a> Case<'a> {
     }
 
     /// Waits until there is something to be found, for at most so long. A server that is at work then gets more time.
+    ///
+    /// What has begun gets its time, whatever is left of the check's: whoever is told of a second that is over has had it. When
+    /// the check's own time is over, nothing more is begun. Until then there was something to be found each time: whether it
+    /// is the server that is slow, or the machine, is not known.
     pub fn until<T>(&mut self, limit: Duration, mut look: impl FnMut(&mut Self) -> Step<Option<T>>) -> Step<Option<T>> {
+        // Of one that is gone, what has come of it is told at once.
+        if Instant::now() >= self.deadline && !self.is_gone() {
+            return Err(self.took_too_long());
+        }
         let begun = Instant::now();
         let mut turns = 0;
         loop {
@@ -336,13 +366,21 @@ impl<'a> Case<'a> {
             if is_gone {
                 return Ok(None);
             }
-            if is_over || Instant::now() >= self.deadline {
+            if is_over {
                 // Once more: it may be we who were kept waiting, and it came between the look and the clock.
                 return look(self);
             }
             self.turn(if turns < 20 { QUICK } else { SLOW })?;
             turns += 1;
         }
+    }
+
+    fn took_too_long(&self) -> Stopped {
+        let (limit, last) = (self.check.limit.as_secs(), self.steps.last().map_or("nothing", String::as_str));
+        Stopped::NotJudged(format!(
+            "the check took longer than {limit} s: the server, or this machine, was too slow for it, and still went on; the \
+             last that was passed: {last}"
+        ))
     }
 
     /// Lets time pass; the server is looked after meanwhile.
@@ -354,7 +392,8 @@ impl<'a> Case<'a> {
         Ok(())
     }
 
-    fn is_busy(&self) -> bool {
+    /// Whether anybody of the server is at work at this moment.
+    pub fn is_busy(&self) -> bool {
         self.family().iter().any(Member::is_busy)
     }
 
@@ -379,11 +418,16 @@ impl<'a> Case<'a> {
     }
 
     /// Sends a signal to a process of the server. Its end is then no accident.
-    pub fn signal(&mut self, pid: u32, signal: Signal) {
+    pub fn signal(&mut self, pid: u32, signal: Signal) -> Step {
+        // To kill(2), 0 is everybody in our own process group.
+        if pid == 0 {
+            return Err(Stopped::NotJudged("the server's process is not known, and cannot be sent a signal".into()));
+        }
         if matches!(signal, Signal::SIGTERM | Signal::SIGKILL | Signal::SIGINT) {
             self.ended_by_us.push(pid);
         }
         let _ = kill(Pid::from_raw(pid.cast_signed()), signal);
+        Ok(())
     }
 
     /// Every socket on the server's port, both sides of each connection, without their owners.
@@ -436,16 +480,8 @@ impl<'a> Case<'a> {
         let running = family.iter().filter(|member| !member.is_zombie());
         let mut fds = Fds::default();
         for member in running {
-            match process::descriptors_of(member.pid) {
-                Some(open) => fds.add(member.pid, open),
-                // It has ended just now.
-                None if process::member(member.pid).is_none_or(|member| member.is_zombie()) => {}
-                None => {
-                    return Err(Stopped::NotJudged(format!(
-                        "pid {}: its descriptors may not be looked at",
-                        member.pid
-                    )));
-                }
+            if let Some(open) = descriptors_of(member.pid)? {
+                fds.add(member.pid, open);
             }
         }
         Ok(fds)
@@ -533,4 +569,22 @@ fn kernel_tables(error: std::io::Error) -> Problem {
 /// Their process ids.
 pub fn pids_of(family: &[Member]) -> Vec<u32> {
     family.iter().map(|member| member.pid).collect()
+}
+
+/// The open descriptors of a process; `None` where it has ended just now.
+fn descriptors_of(pid: u32) -> Step<Option<Vec<(u32, String)>>> {
+    let begun = Instant::now();
+    loop {
+        if let Some(open) = process::descriptors_of(pid) {
+            return Ok(Some(open));
+        }
+        if process::member(pid).is_none_or(|member| member.is_zombie()) {
+            return Ok(None);
+        }
+        // One that has let go of its memory and is not yet a zombie: for so long its directory in /proc is root's.
+        if begun.elapsed() >= SOON * MERCY {
+            return Err(Stopped::NotJudged(format!("pid {pid}: its descriptors may not be looked at")));
+        }
+        std::thread::sleep(QUICK);
+    }
 }

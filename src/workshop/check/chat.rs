@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::Client;
 use super::calls::how_it_ended;
 use super::case::{Case, SOON, Step};
-use super::lines::{has, line};
+use super::lines::{has, line, shown};
 use super::report::Kind;
 use crate::event::End;
 
@@ -17,6 +17,8 @@ const SAID: usize = 20;
 /// How many long messages are said beside somebody who does not read, and how long each is: 32 MiB.
 const LONG_MESSAGES: usize = 560;
 const LONG: usize = 60_000;
+/// How many lines nobody waits for may come before one that is waited for: far more than there is to say meanwhile.
+const OTHERS: usize = 64;
 /// How long a server may take to end when it was asked to.
 const END: Duration = Duration::from_secs(2);
 
@@ -205,9 +207,10 @@ pub fn slow_reader(case: &mut Case) -> Step {
         said += 1;
         case.say(&mut loud, &line(&message(&text)), "Loud says 60,000 bytes")?;
         let expected = format!("Loud gets an OK for message {said}, while Deaf does not read");
-        while !has(&next_but(case, &mut loud, &gone, &expected)?.0, &json!({"type": "OK", "re": "MESSAGE"})) {}
+        let is_ok = |heard: &Value| has(heard, &json!({"type": "OK", "re": "MESSAGE"}));
+        next_but(case, &mut loud, |heard| !is_ok(heard), &expected)?;
         let expected = format!("Friend hears message {said}, while Deaf does not read");
-        let (heard, told) = next_but(case, &mut friend, &gone, &expected)?;
+        let (heard, told) = next_but(case, &mut friend, |heard| has(heard, &gone), &expected)?;
         if !has(&heard, &broadcast_of("Loud", &text)) {
             return Err(case.heard_wrongly(&expected, &heard));
         }
@@ -230,15 +233,27 @@ pub fn slow_reader(case: &mut Case) -> Step {
     )))
 }
 
-/// The next line that is not this one; and whether this one was before it.
-fn next_but(case: &mut Case, client: &mut Client, but: &Value, expected: &str) -> Step<(Value, bool)> {
-    let mut was_there = false;
+/// The next line that is no such one; and whether one of these was before it. A server that sends them without end does not
+/// keep the check for ever.
+fn next_but(
+    case: &mut Case,
+    client: &mut Client,
+    is_other: impl Fn(&Value) -> bool,
+    expected: &str,
+) -> Step<(Value, bool)> {
+    let mut others = 0;
     loop {
         let heard = case.hear_a_line(client, expected)?;
-        if !has(&heard, but) {
-            return Ok((heard, was_there));
+        if !is_other(&heard) {
+            return Ok((heard, others > 0));
         }
-        was_there = true;
+        others += 1;
+        if others > OTHERS {
+            let seen = format!("it got {others} other lines, and at last {}", shown(heard.to_string().as_bytes()));
+            return Err(case
+                .fail(Kind::WrongBytes, expected, seen)
+                .because("it says what there is nothing to say about"));
+        }
     }
 }
 
@@ -247,7 +262,7 @@ pub fn ends_well(case: &mut Case) -> Step {
     let mut alice = member(case, "Alice", &mut [])?;
     let mut bob = member(case, "Bob", &mut [&mut alice])?;
     let main = case.main();
-    case.signal(main, Signal::SIGTERM);
+    case.signal(main, Signal::SIGTERM)?;
     case.done("SIGTERM to the server");
     let goodbye = json!({"type": "ERROR", "re": null, "code": "SHUTTING_DOWN"});
     for (name, client) in [("Alice", &mut alice), ("Bob", &mut bob)] {

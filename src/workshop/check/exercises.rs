@@ -21,14 +21,14 @@ pub fn tells_state(case: &mut Case) -> Step {
 
     let (_, mark) = case.printed_since(u64::MAX);
     let main = case.main();
-    case.signal(main, Signal::SIGSTOP);
+    case.signal(main, Signal::SIGSTOP)?;
     let mut second = case.connect("one connects while the server is stopped")?;
     let _ = second.write(b"hello\n");
     second.shutdown_write();
     let ended =
         case.until(SOON, |case| Ok(case.servers_end(&second)?.filter(|socket| socket.state == State::CloseWait)))?;
     case.done("it sends its FIN");
-    case.signal(main, Signal::SIGCONT);
+    case.signal(main, Signal::SIGCONT)?;
     case.exchange(&mut second, b"", b"hello\n", "the server goes on: echo")?;
     says(case, mark, ended.as_ref())
 }

@@ -64,7 +64,7 @@ pub fn child_killed(case: &mut Case) -> Step {
     let Some(&child) = child else {
         return Err(case.fail(Kind::WrongState, "a child that serves the first client", "there is none").into());
     };
-    case.signal(child, Signal::SIGKILL);
+    case.signal(child, Signal::SIGKILL)?;
     case.until(SOON, |case| Ok(ended(&case.family(), child).then_some(())))?;
     case.done("the first client's process is killed");
     case.echo(&mut second, b"still here\n", "echo for the second")?;
@@ -115,13 +115,13 @@ pub fn reaps(case: &mut Case) -> Step {
         family.iter().filter(|member| !before.contains(&member.pid)).copied().collect()
     };
     // All of them end while the parent is stopped: for all of them it gets one SIGCHLD.
-    case.signal(main, Signal::SIGSTOP);
+    case.signal(main, Signal::SIGSTOP)?;
     case.until(SOON, |case| {
         Ok(case.family().iter().any(|its| its.pid == main && its.state.eq_ignore_ascii_case(&'t')).then_some(()))
     })?;
     clients.into_iter().for_each(Client::close);
     case.until(SOON, |case| Ok(made(&case.family()).iter().all(Member::is_zombie).then_some(())))?;
-    case.signal(main, Signal::SIGCONT);
+    case.signal(main, Signal::SIGCONT)?;
     case.done("all of them close at once");
     let gone = case.until(SOON, |case| Ok(made(&case.family()).is_empty().then_some(())))?;
     if gone.is_some() {
@@ -152,7 +152,7 @@ pub fn ends_all(case: &mut Case) -> Step {
     let mut client = case.connect("connect")?;
     case.echo(&mut client, b"hello\n", "echo")?;
     let main = case.main();
-    case.signal(main, Signal::SIGTERM);
+    case.signal(main, Signal::SIGTERM)?;
     case.done("SIGTERM to the server");
     if case.until(END, |case| Ok(case.is_gone().then_some(())))?.is_some() {
         return Ok(());

@@ -159,7 +159,8 @@ pub fn has(heard: &Value, wanted: &Value) -> bool {
     }
 }
 
-fn shown(line: &[u8]) -> String {
+/// The beginning of a line as it may be shown.
+pub fn shown(line: &[u8]) -> String {
     let text = harmless(&line[..line.len().min(SHOWN)]);
     if line.len() > SHOWN { format!("{text}… ({} bytes)", line.len()) } else { text }
 }

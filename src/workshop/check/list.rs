@@ -52,6 +52,9 @@ const USUAL: Check = Check {
     run: |_| Ok(()),
 };
 
+/// The limit of a check in which much is sent, or many come: a slow machine takes several times as long as a quick one.
+const LONGER: Duration = Duration::from_secs(60);
+
 const ALL: &[u8] = &[1, 2, 3, 4, 5, 6, 7];
 const ECHOES: &[u8] = &[1, 2, 3, 5, 6];
 const ONE_AT_A_TIME: &[u8] = &[1, 2];
@@ -201,6 +204,7 @@ pub const CHECKS: &[Check] = &[
         name: "all-bytes",
         title: "a client that reads late gets every byte, in order",
         labs: POLLS,
+        limit: LONGER,
         is_followed: false,
         run: ready::all_bytes,
         ..USUAL
@@ -219,6 +223,7 @@ pub const CHECKS: &[Check] = &[
         title: "300 clients at once are all served",
         labs: &[6],
         needs: &["concurrent"],
+        limit: LONGER,
         is_followed: false,
         run: ready::many,
         ..USUAL
@@ -227,6 +232,7 @@ pub const CHECKS: &[Check] = &[
         name: "back-pressure",
         title: "who writes and does not read has to wait",
         labs: &[6],
+        limit: LONGER,
         is_followed: false,
         run: ready::back_pressure,
         ..USUAL
@@ -293,6 +299,7 @@ pub const CHECKS: &[Check] = &[
         title: "a client that does not read harms nobody else",
         labs: &[4, 5, 6, 7],
         needs: &["concurrent", "broadcast"],
+        limit: LONGER,
         is_followed: false,
         run: |case| if case.lab() == 7 { chat::slow_reader(case) } else { messages::slow_reader(case) },
         ..USUAL
@@ -335,6 +342,7 @@ pub const CHECKS: &[Check] = &[
         title: "a write that a signal cuts short is gone on with",
         labs: &[2, 3],
         needs: &["echo", "half-close", "lets-go", "child-killed"],
+        limit: LONGER,
         is_followed: false,
         run: life::short_write,
         ..USUAL

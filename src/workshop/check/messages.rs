@@ -8,7 +8,7 @@ use super::case::{Case, SOON, Step};
 use super::lines::line;
 use super::pour::{Pour, Poured};
 use super::report::Kind;
-use super::{Client, evidence};
+use super::{Client, evidence, life};
 
 /// How long a message without an end is: far more than a server has to keep.
 const ENDLESS: usize = 1024 * 1024;
@@ -162,8 +162,11 @@ pub fn half_frame(case: &mut Case) -> Step {
 
 pub fn thread_each(case: &mut Case) -> Step {
     case.start()?;
-    let count = |case: &Case| case.family().iter().filter(|member| !member.is_zombie()).map(|one| one.threads).sum();
-    let before: u32 = count(case);
+    // A runtime makes some threads only when there is something to do, and keeps them.
+    life::come_and_go(case, 2, "2 clients come and go")?;
+    let before = life::at_rest(case)?.threads;
+    let count =
+        |case: &Case| -> u32 { case.family().iter().filter(|member| !member.is_zombie()).map(|one| one.threads).sum() };
     let mut first = case.connect("the first connects")?;
     case.echo(&mut first, b"hello", "ECHO")?;
     let mut second = case.connect("the second connects")?;

@@ -1,8 +1,11 @@
 //! `socklab check`: what a lab promises, asked of a server in any language, and judged by what the kernel shows.
 //!
 //! A check starts a fresh server, is its client, and looks at bytes, at the states of sockets, at who holds them, and at
-//! processes; never at what the server prints. To add one: a function in one of the files beside this one that takes a
-//! [`Case`] and returns `Ok(())` or what [`Case::fail`] makes, and a line in [`list::CHECKS`].
+//! processes. What the server prints may explain a failure, and decides nothing; except in `tells-state`, whose exercise is to
+//! print what the kernel says, and there it is held against that.
+//!
+//! To add one: a function in one of the files beside this one that takes a [`Case`] and returns `Ok(())` or what [`Case::fail`]
+//! makes, and a line in [`list::CHECKS`].
 
 mod calls;
 mod case;

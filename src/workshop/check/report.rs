@@ -1,6 +1,5 @@
 //! What has come out: for a person, and as JSON for a program.
 
-use std::fs;
 use std::io;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -14,7 +13,7 @@ use super::case::Failure;
 use super::list::Check;
 use super::{Stage, case};
 use crate::view::paint::{OWN, Page, QUIET, SERVER, STRONG, harmless, in_style};
-use crate::workshop::build;
+use crate::workshop::exercises::Workshop;
 use crate::workshop::labs::Lab;
 use crate::workshop::trace::shell_word;
 
@@ -343,20 +342,29 @@ impl Outcome {
     }
 }
 
-/// The command that gives a hint, where an exercise of the lab has this check.
+/// The command that gives a hint: for the first exercise of the lab that has this check.
 pub(super) fn hint(lab: &Lab, check: &str) -> Option<String> {
-    let exercises = build::workspace().ok()?.join("labs").join(lab.package).join("exercises");
-    let has_it = |entry: &fs::DirEntry| {
-        let text = fs::read_to_string(entry.path().join("exercise.toml")).unwrap_or_default();
-        let value = |line: &str| Some(line.strip_prefix("check")?.trim_start().strip_prefix('=')?.trim().to_string());
-        text.lines().filter_map(value).any(|value| value.trim_matches('"') == check)
-    };
-    let mut numbers: Vec<String> = fs::read_dir(exercises)
-        .ok()?
-        .flatten()
-        .filter(has_it)
-        .map(|entry| entry.file_name().to_string_lossy().into_owned())
-        .collect();
-    numbers.sort();
-    numbers.first().map(|number| format!("make hint{}", harmless(number.as_bytes())))
+    let workshop = Workshop::read().ok()?;
+    let exercise = workshop.of_lab(lab.number).find(|exercise| exercise.check.as_deref() == Some(check))?;
+    Some(format!("make hint{}", exercise.number))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::workshop::labs::LABS;
+
+    #[test]
+    fn a_hint_is_that_of_the_first_exercise_with_the_check_and_none_where_no_exercise_has_it() {
+        for lab in LABS {
+            let workshop = Workshop::read().unwrap();
+            let with_checks = workshop.of_lab(lab.number).filter_map(|exercise| exercise.check.as_deref());
+            for check in with_checks {
+                let numbers = workshop.of_lab(lab.number).filter(|exercise| exercise.check.as_deref() == Some(check));
+                let first = numbers.map(|exercise| exercise.number).min().unwrap();
+                assert_eq!(hint(lab, check), Some(format!("make hint{first}")));
+            }
+            assert_eq!(hint(lab, "no-such-check"), None);
+        }
+    }
 }

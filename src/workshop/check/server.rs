@@ -93,8 +93,8 @@ impl Server {
 
     /// Waits until something comes from it, or `other` has something to read, but no longer than `limit`; then takes what
     /// has come.
-    pub fn turn(&mut self, other: BorrowedFd, limit: Duration) -> io::Result<()> {
-        let mut fds = vec![other];
+    pub fn turn(&mut self, other: Option<BorrowedFd>, limit: Duration) -> io::Result<()> {
+        let mut fds: Vec<BorrowedFd> = other.into_iter().collect();
         match &self.running {
             Running::Followed { output, errors, .. } => {
                 fds.extend([output, errors].into_iter().filter_map(Lines::waits_for));
@@ -177,7 +177,8 @@ impl Server {
             && (self.ended.is_some() || self.refused.is_some())
             && !self.is_gone
         {
-            self.is_gone = program.processes().is_empty();
+            // Whoever is left of it descends from a child of its guard, which adopts orphans.
+            self.is_gone = program.processes().is_empty() && process::has_children_of(program.guard()) != Some(true);
         }
         self.is_gone
     }
@@ -191,11 +192,12 @@ impl Server {
     }
 
     /// Ends all of it, and says when that is done. A server that makes one process after the other is not asked first.
-    pub fn end(mut self, in_good_order: bool, other: BorrowedFd) {
+    pub fn end(mut self, in_good_order: bool) {
         if in_good_order && !self.is_gone() {
             self.ask_to_end();
             let deadline = Instant::now() + GRACE;
-            while !self.is_gone() && Instant::now() < deadline && self.turn(other, Duration::from_millis(2)).is_ok() {}
+            // Not for our signals: nobody reads them here, and each SIGCHLD of its processes would be there again and again.
+            while !self.is_gone() && Instant::now() < deadline && self.turn(None, Duration::from_millis(2)).is_ok() {}
         }
         // The rest: see `drop`.
     }
