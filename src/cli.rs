@@ -206,9 +206,9 @@ enum Command {
     /// Hold a server, the lab's or yours in any language, against what lab N promises (make check3)
     ///
     /// Each check starts the server anew, in a network of its own where this machine allows it, is its client, and judges
-    /// by what the kernel shows: bytes, states of sockets, who holds them, processes; never by what the server prints.
+    /// by what the kernel shows: bytes, states of sockets, who holds them, processes; not by what the server logs.
     /// {port} in the command stands for the port, which is in its environment as PORT, too. Exit code 0 if all are passed,
-    /// 1 if one has failed, 2 where none has failed and one could not be judged.
+    /// 1 if one has failed, 2 where none has failed and one could not be judged, or where this command itself went wrong.
     Check {
         /// Number of the lab
         #[arg(value_name = "N", value_parser = Lab::find)]

@@ -396,14 +396,14 @@ fn a_program_that_is_not_there_is_told_by_its_name() {
         return;
     }
     let ended = Scene::new("program server  no-such-program {port}\nserver until listen\n").play(&[]);
-    assert_eq!(ended.code, Some(1));
+    assert_eq!(ended.code, Some(2));
     assert!(ended.stderr.contains("no-such-program") && ended.stderr.contains("ENOENT"), "{}", ended.stderr);
 }
 
 #[test]
 fn a_mistake_in_a_scene_is_shown_with_its_line_and_the_word_that_was_meant() {
     let ended = Scene::new("title x\nprogram server  true\nserver untill listen\n").play(&[]);
-    assert_eq!(ended.code, Some(1));
+    assert_eq!(ended.code, Some(2));
     assert!(
         ended.stderr.contains("the.scene:3:8: \"untill\" is no thing that a program can do; do you mean \"until\"?"),
         "{}",
@@ -432,7 +432,7 @@ fn a_wrong_prediction_gets_the_explanation_of_that_misconception_and_exit_code_3
         assert_eq!(ended.code, Some(0), "{right}: {}", stdout(&ended));
     }
     let ended = scene.play(&["--answer", "z"]);
-    assert_eq!(ended.code, Some(1));
+    assert_eq!(ended.code, Some(2));
     assert!(ended.stderr.contains("\"z\" is none of the answers: a letter, a to c"), "{}", ended.stderr);
 }
 

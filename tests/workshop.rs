@@ -57,6 +57,7 @@ fn a_bare_make_has_one_line_for_every_target_of_every_lab() {
         "lint",
         "ci",
         "check-workshop",
+        "recordings",
         "bench",
         "soak",
         "clean",

@@ -269,6 +269,8 @@ fn follow(command: Vec<OsString>, port: u16, started: Instant) -> Result<(Runnin
     let (sender, news) = sync_channel(WAITING);
     let following = Problem::while_doing("start and follow the server (ptrace)");
     let calls = Calls::new(started, None, sender).map_err(&following)?;
+    // A server that makes more of them is told so, and ended; until then it makes no more.
+    calls.at_most(MOST_PROCESSES).map_err(&following)?;
     let pid = calls.start("server", start, Gate::Open).map_err(&following)?;
     let (output, errors) = (Lines::new(terminal), Lines::new(errors.into()));
     Ok((Running::Followed { calls: Some(calls), news, output, errors }, pid))
