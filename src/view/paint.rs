@@ -154,6 +154,16 @@ impl Page {
         textwrap::wrap(text, options).iter().try_for_each(|line| self.whole_line(line.trim_end()))
     }
 
+    /// Writes a line that somebody will copy: the terminal may break it where it likes, and gives it back whole.
+    pub fn unbroken(&mut self, text: &str) -> io::Result<()> {
+        if self.in_colour { self.whole_line(text) } else { self.whole_line(&strip_str(text).to_string()) }
+    }
+
+    /// Whether it is as wide as this text, which has no style.
+    pub fn has_room_for(&self, text: &str) -> bool {
+        self.width.is_none_or(|width| textwrap::core::display_width(text) <= width)
+    }
+
     /// Writes a line that is known to fit, and to be without style.
     pub fn whole_line(&mut self, text: &str) -> io::Result<()> {
         self.out.write_all(text.as_bytes())?;

@@ -38,10 +38,10 @@ pub fn exercise(page: &mut Page, workshop: &Workshop, work: &Work, exercise: &Ex
         row(page, "your file", &files(workshop, work, exercise)?)?;
     }
     for typed in &exercise.terminals {
-        row(page, &format!("terminal {}", typed.terminal), &with_remark(&typed.command, &typed.remark))?;
+        command(page, &format!("terminal {}", typed.terminal), &typed.command, &typed.remark)?;
     }
     for (index, look) in exercise.look.iter().enumerate() {
-        row(page, if index == 0 { "look at" } else { "" }, &with_remark(&look.command, &look.shows))?;
+        command(page, if index == 0 { "look at" } else { "" }, &look.command, &look.shows)?;
     }
     row(page, "more in", &format!("{DOCUMENT}#{}", exercise.anchor()))?;
     Ok(page.gap()?)
@@ -70,8 +70,14 @@ fn files(workshop: &Workshop, work: &Work, exercise: &Exercise) -> Result<String
     })
 }
 
-fn with_remark(command: &str, remark: &str) -> String {
-    if remark.is_empty() { command.into() } else { format!("{command}   {}", in_style(QUIET, remark)) }
+/// A row with a command. One that is too long for it stands whole, so that a copy of it runs, and its remark below.
+fn command(page: &mut Page, name: &str, command: &str, remark: &str) -> io::Result<()> {
+    let quiet = in_style(QUIET, remark);
+    if page.has_room_for(&format!("  {name:<10} {command}")) {
+        return row(page, name, &if remark.is_empty() { command.into() } else { format!("{command}   {quiet}") });
+    }
+    page.unbroken(&format!("  {} {command}", in_style(KERNEL, &format!("{name:<10}"))))?;
+    if remark.is_empty() { Ok(()) } else { page.line(&format!("{:COLUMN$}{quiet}", ""), COLUMN) }
 }
 
 fn row(page: &mut Page, name: &str, text: &str) -> io::Result<()> {

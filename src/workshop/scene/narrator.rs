@@ -214,7 +214,7 @@ impl Narrator {
                 self.say(&format!("  you say: {}", harmless(label(prediction, &value).as_bytes())), 4)?;
                 return Ok(value);
             }
-            let text = format!("{:?} is none of the answers: {how}", harmless(typed.as_bytes()));
+            let text = format!("\"{}\" is none of the answers: {how}", harmless(typed.as_bytes()));
             if is_given {
                 return Err(Problem::Told(text).into());
             }

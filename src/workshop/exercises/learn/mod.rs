@@ -282,7 +282,12 @@ impl<'a> Learn<'a> {
     fn saved(&mut self) -> Result<(), Problem> {
         let mut page = Page::stdout();
         page.gap()?;
-        page.line(&in_style(QUIET, "-- saved --"), 0)?;
+        let (work, exercise) = (self.work, self.current);
+        let is_missing = |exercise: &Exercise| -> Result<bool, Problem> {
+            Ok(!work.missing(&self.workshop.starting_files(exercise)?, exercise.number).is_empty())
+        };
+        let what = if exercise.map(is_missing).transpose()? == Some(true) { "a file is gone" } else { "saved" };
+        page.line(&in_style(QUIET, &format!("-- {what} --")), 0)?;
         page.flush()?;
         self.attempt()
     }
