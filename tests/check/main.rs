@@ -13,13 +13,14 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
 
 use common::socklab;
 use misbehaviour::LISTEN;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use socklab::workshop::check::list::of_lab;
-use socklab::workshop::labs::LABS;
+use socklab::workshop::labs::{LABS, Lab};
 use testkit::facts;
 use testkit::namespace::{or_skip, python_or_skip};
 use testkit::process::{Directory, Ended, Process, as_user, run};
@@ -124,11 +125,16 @@ fn processes_with(file: &str) -> Vec<i32> {
 
 #[test]
 fn each_lab_keeps_what_it_promises() {
-    for lab in LABS.iter().filter(|lab| of_lab(lab).next().is_some()) {
+    let keeps_its_promises = |lab: &Lab| {
         let checked = check(&[&lab.number.to_string()]);
         checked.passes();
         let promised: Vec<&str> = of_lab(lab).filter(|check| !check.is_extra).map(|check| check.name).collect();
         assert_eq!(checked.with("passed"), promised);
+    };
+    let labs: Vec<&Lab> = LABS.iter().filter(|lab| of_lab(lab).next().is_some()).collect();
+    // Most of what a check does is wait.
+    for some in labs.chunks(3) {
+        thread::scope(|scope| some.iter().for_each(|lab| drop(scope.spawn(|| keeps_its_promises(lab)))));
     }
 }
 
