@@ -175,12 +175,8 @@ impl Narrator {
 
     /// Asks what will be seen; without anybody to ask, the question is shown.
     fn predict(&mut self, prediction: &Prediction, source: &mut dyn Source) -> Result<(), Break> {
-        let question = match &prediction.question {
-            Some(question) => harmless(question.as_bytes()),
-            None => format!("What will be seen of {}?", harmless(prediction.asked.to_string().as_bytes())),
-        };
         self.say("", 0)?;
-        self.say(&format!("{} {}", in_style(OWN, "?"), in_style(STRONG, &question)), 2)?;
+        self.say_question(prediction)?;
         for (letter, alternative) in letters().zip(&prediction.menu) {
             self.say(&format!("    {letter}  {}", harmless(alternative.to_string().as_bytes())), 7)?;
         }
@@ -188,6 +184,14 @@ impl Narrator {
         self.say("", 0)?;
         self.open.push((prediction.clone(), answer));
         Ok(())
+    }
+
+    fn say_question(&mut self, prediction: &Prediction) -> Result<(), Break> {
+        let question = match &prediction.question {
+            Some(question) => harmless(question.as_bytes()),
+            None => format!("What will be seen of {}?", harmless(prediction.asked.to_string().as_bytes())),
+        };
+        self.say(&format!("{} {}", in_style(OWN, "?"), in_style(STRONG, &question)), 2)
     }
 
     /// Asks until there is an answer that can be one.
@@ -231,15 +235,19 @@ impl Narrator {
                 let text = format!("what was seen of {} is {seen}, and not on the menu", prediction.asked);
                 return Err(Break::Failed(harmless(text.as_bytes())));
             }
+            self.say("", 0)?;
+            // Of several it has to be seen which one this is the answer to.
+            if answer.is_some() && open.len() > 1 {
+                self.say_question(prediction)?;
+            }
             self.compare(prediction, answer.as_ref(), seen)?;
         }
-        Ok(())
+        if open.iter().any(|(_, answer)| answer.is_some()) { self.say("", 0) } else { Ok(()) }
     }
 
     fn compare(&mut self, prediction: &Prediction, answer: Option<&Value>, seen: &Value) -> Result<(), Break> {
         let said = harmless(prediction.asked.to_string().as_bytes());
         let seen_text = harmless(label(prediction, seen).as_bytes());
-        self.say("", 0)?;
         let Some(answer) = answer else {
             return self.say(&format!("  {said}: {}", in_style(KERNEL, &seen_text)), 4);
         };
@@ -254,7 +262,7 @@ impl Narrator {
                 self.say(&format!("  {}", harmless(text.as_bytes())), 2)?;
             }
         }
-        self.say("", 0)
+        Ok(())
     }
 
     /// Shows the states, and waits until the next line may be played.
