@@ -300,6 +300,30 @@ client  until ends
 }
 
 #[test]
+fn unix_sockets_are_shown_by_their_address_and_the_same_each_time() {
+    if !can_play("a scene with Unix sockets") {
+        return;
+    }
+    let printed = played(
+        "program server  lab2-server --family unix --path {tmp}/echo
+program client  lab2-client --family unix {tmp}/echo
+server  until listen
+client  until connect
+print   states
+server  until accept
+print   states
+",
+    );
+    for line in [
+        "    server at {tmp}/echo  LISTEN       accept queue 1/128  server fd 3\n",
+        "    server at {tmp}/echo ← (unnamed)  ESTABLISHED  server fd 4\n",
+        "    client → {tmp}/echo               ESTABLISHED  client fd 3\n",
+    ] {
+        assert!(printed.contains(line), "{line}{printed}");
+    }
+}
+
+#[test]
 fn who_does_not_get_there_in_time_is_told_with_where_it_is_instead() {
     if !can_play("a scene that stands still") {
         return;

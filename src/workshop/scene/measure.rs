@@ -15,6 +15,8 @@ use crate::view::describe;
 pub struct Picture {
     /// The sockets; of the machine's network, only those on the scene's port.
     pub sockets: Vec<Held>,
+    /// Unix sockets that a program of the scene holds, with an address or a peer.
+    pub unix: Vec<Held>,
 }
 
 /// A socket, and who holds it.
@@ -39,9 +41,15 @@ impl Picture {
                 None => sockets.push(Held { socket, by: Vec::new() }),
             }
         }
+        let unix = tables.unix()?.into_iter().filter(|socket| socket.state != State::Closed);
+        let mut unix: Vec<Held> = unix.map(|socket| Held { socket, by: Vec::new() }).collect();
         let processes: Vec<(String, u32)> = known.processes().map(|(role, pid)| (role.to_owned(), pid)).collect();
         for (role, pid) in processes {
             for (inode, fd) in process::sockets_of(pid) {
+                if let Some(held) = unix.iter_mut().find(|held| held.socket.inode == inode) {
+                    held.by.push((role.clone(), fd));
+                    continue;
+                }
                 let Some(held) = sockets.iter_mut().find(|held| held.socket.inode == inode) else { continue };
                 held.by.push((role.clone(), fd));
                 let Socket { local, remote, .. } = &held.socket;
@@ -53,7 +61,8 @@ impl Picture {
                 }
             }
         }
-        Ok(Self { sockets })
+        unix.retain(|held| !held.by.is_empty());
+        Ok(Self { sockets, unix })
     }
 
     fn find(&self, ours: &Ours, peer: bool) -> Option<&Held> {
@@ -72,7 +81,7 @@ impl Picture {
     /// The same without what changes by itself: to see whether anything has.
     pub fn outline(&self) -> Vec<(Socket, Vec<(String, u32)>)> {
         let still = |held: &Held| (Socket { timer: None, ..held.socket.clone() }, held.by.clone());
-        self.sockets.iter().map(still).collect()
+        self.sockets.iter().chain(&self.unix).map(still).collect()
     }
 }
 

@@ -18,6 +18,8 @@ const MOST: usize = 40;
 pub fn states(picture: &Picture, known: &Known, roles: &[String]) -> Vec<String> {
     let mut rows: Vec<(usize, bool, [String; 3])> =
         picture.sockets.iter().map(|held| row(held, picture, known, roles)).collect();
+    let names = Names::new(known);
+    rows.extend(picture.unix.iter().map(|held| unix_row(held, &names, roles)));
     rows.sort();
     let mut counted: Vec<([String; 3], usize)> = Vec::new();
     for (_, _, row) in rows {
@@ -64,6 +66,22 @@ fn row(held: &Held, picture: &Picture, known: &Known, roles: &[String]) -> (usiz
     let mut rest: Vec<String> = describe::queues(socket).into_iter().collect();
     rest.push(holders(held));
     (place, !socket.is_listening(), [ends, describe::state(socket).into(), rest.join("  ")])
+}
+
+/// The same of a Unix socket: most clients of one have no name, and a peer is known by what it is connected to.
+fn unix_row(held: &Held, names: &Names, roles: &[String]) -> (usize, bool, [String; 3]) {
+    let Held { socket, by } = held;
+    let owner = by.first().map_or("nobody", |(role, _)| role.as_str());
+    let place = roles.iter().position(|role| owner.split('/').next() == Some(role)).unwrap_or(roles.len());
+    let mut rest: Vec<String> = describe::queues(socket).into_iter().collect();
+    rest.push(holders(held));
+    let (local, remote) = (socket.local.to_string(), socket.remote.to_string());
+    let ends = match socket.is_listening() {
+        true => format!("{owner} at {local}"),
+        false if socket.local == Endpoint::Unnamed => format!("{owner} → {remote}"),
+        false => format!("{owner} at {local} ← {remote}"),
+    };
+    (place, !socket.is_listening(), [names.in_place(&ends), describe::state(socket).into(), rest.join("  ")])
 }
 
 fn is_other_end(one: &Socket, other: &Socket) -> bool {
