@@ -6,7 +6,7 @@
 #   LENS=  all: with labN, the server's calls as well, and the segments where you may capture them
 #   ARGS=  more arguments for the lab's server, for the client, for states, for the check, for the bench, or for the soak
 #   FILE=  the scene to play
-#   ANSWER=  the answer to a predict exercise, by its letter or its words, for who is not there to be asked
+#   ANSWER=  the answers to a predict exercise, a letter each (ANSWER='b a'), for who is not there to be asked
 #   SECONDS=  how long the soak takes, in place of 60
 
 CARGO   ?= cargo
@@ -102,7 +102,7 @@ progress: socklab ## All exercises, and what you have done of them
 ex1: ## The exercises of lab 1, and what you have done of them; ex2 those of lab 2, and so on
 ex1.6: ## One exercise: predict, break, build, or an experiment
 ex%: socklab
-	@$(SOCKLAB) exercise $* $(if $(ANSWER),--answer '$(ANSWER)')
+	@$(SOCKLAB) exercise $* $(foreach answer,$(ANSWER),--answer='$(answer)')
 
 hint1.6: ## A hint for exercise 1.6, a deeper one each time
 hint%: socklab
