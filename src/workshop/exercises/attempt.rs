@@ -55,7 +55,7 @@ impl Attempt<'_, '_> {
         let status = (self.run)(&mut command).map_err(Problem::while_doing("run the scene"))?;
         let compared = predict::compared(status);
         if compared == Compared::CouldNot {
-            self.page.line(&in_style(OWN, "The scene was not run to its end: nothing was compared."), 0)?;
+            self.page.line(&in_style(OWN, "The scene was not run to its end, and does not count."), 0)?;
             return Ok(Outcome::NotJudged);
         }
         let right = compared == Compared::Right;
