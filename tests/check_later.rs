@@ -74,6 +74,30 @@ fn is_caught(lab: u8, name: &str, check: &str, changes: Changes) {
     }
 }
 
+/// What `ready.py` asks for when it could not write all, or could at last; and while it waits for room, also for bytes.
+const ASKS: &str = "selector.modify(client, selectors.EVENT_WRITE if unsent[client] else selectors.EVENT_READ)";
+const ASKS_FOR_BOTH: &str =
+    "selector.modify(client, selectors.EVENT_READ | (selectors.EVENT_WRITE if unsent[client] else 0))";
+/// Where it finds that nothing can be written.
+const TRIES_AGAIN: &str = "        pass\n    except OSError:\n        return end(client)";
+/// Sockets that wait for room, but for no longer than 0.8 s (SO_SNDTIMEO).
+const SENDS_FOR_A_WHILE: &str = "client.setblocking(True)\n            client.setsockopt(socket.SOL_SOCKET, 21, (800000 << 64).to_bytes(16, \"little\"))";
+/// It reads on until it has 4 MiB that it cannot write.
+const KEEPS_MUCH: Changes = &[
+    (
+        "        if not unsent[client]:\n            data = client.recv(65536)",
+        "        if len(unsent[client]) < 4 << 20 and select.select([client], [], [], 0)[0]:
+            data = client.recv(65536)",
+    ),
+    ("            unsent[client] = data\n", "            unsent[client] += data\n"),
+    ("import socket\n", "import select\nimport socket\n"),
+    (
+        "    if bool(unsent[client]) != before:\n",
+        "    if True:\n        asked = selectors.EVENT_READ * (len(unsent[client]) < 4 << 20)\n",
+    ),
+    (ASKS, "selector.modify(client, asked | (selectors.EVENT_WRITE if unsent[client] else 0))"),
+];
+
 #[test]
 fn a_server_of_messages_in_another_language_passes() {
     passes(4, "messages.py");
@@ -100,6 +124,10 @@ fn a_server_that_lets_go_of_who_is_silent_passes_and_each_fault_of_it_fails() {
     caught(&[("LIMIT = 1.0", "LIMIT = 0.4")]);
     caught(&[("LIMIT = 1.0", "LIMIT = 600.0")]);
     caught(&[("        return end(client)\n    heard[client] = time.monotonic()", "        return end(client)")]);
+    // Whose thread never sleeps, or looks at the clock ten times a second; who says goodbye before it lets go.
+    caught(&[("selector.select(wait)", "selector.select(0)")]);
+    caught(&[("selector.select(wait)", "selector.select(0.1)")]);
+    caught(&[(">= LIMIT]:\n", ">= LIMIT]:\n        client.send(b\"bye\\n\")\n")]);
 }
 
 #[test]
@@ -138,6 +166,10 @@ fn each_fault_of_a_server_with_one_thread_fails_the_check_that_names_it() {
             "client.send(unsent[client])\n        unsent[client] = b\"\"",
         )],
     );
+    // Who could not write is told of bytes that it does not read: always; and so that it rests in between.
+    caught(5, "all-bytes", &[(ASKS, "pass")]);
+    caught(5, "all-bytes", &[(ASKS, ASKS_FOR_BOTH)]);
+    caught(5, "all-bytes", &[(ASKS, "pass"), (TRIES_AGAIN, &TRIES_AGAIN.replace("pass", "time.sleep(0.02)"))]);
     // A thread for each client; and none that is new, but several that read.
     let thread = "import threading\n            threading.Thread(target=time.sleep, args=[1000], daemon=True).start()";
     let accepted = "            client, _ = listener.accept()\n";
@@ -156,16 +188,38 @@ fn each_fault_of_a_server_with_one_thread_fails_the_check_that_names_it() {
         )],
     );
     caught(
+        5,
+        "slow-reader",
+        &[("client.setblocking(False)\n            unsent", &format!("{SENDS_FOR_A_WHILE}\n            unsent"))],
+    );
+    caught(
         6,
         "emfile",
         &[("        selector.unregister(listener)\n", ""), ("rests_until = time.monotonic() + 0.3", "pass")],
     );
+    let sleeps = "time.sleep(0.5)";
+    caught(6, "emfile", &[("selector.unregister(listener)", sleeps), ("rests_until = time.monotonic() + 0.3", "pass")]);
+    caught(6, "back-pressure", &[(ASKS, ASKS_FOR_BOTH)]);
+    caught(6, "back-pressure", KEEPS_MUCH);
 }
 
 #[test]
 fn each_fault_of_a_chat_fails_the_check_that_names_it() {
     let caught = |check: &str, changes: Changes| is_caught(7, "chat.py", check, changes);
     caught("name-taken", &[("        if name in members:\n            raise Refusal(\"NAME_TAKEN\")\n", "")]);
+    // Who leaves takes all names with him.
+    caught(
+        "name-free",
+        &[
+            ("members, history, tasks = {}, [], set()", "members, history, tasks, taken = {}, [], set(), set()"),
+            ("        if name in members:\n", "        if name in taken:\n"),
+            (
+                "members[name], client.name = client, name",
+                "members[name], client.name = client, name\n        taken.add(name)",
+            ),
+            ("        del members[client.name]\n", "        del members[client.name]\n        taken.clear()\n"),
+        ],
+    );
     caught("history", &[("history[-count:]", "history[:count]")]);
     caught(
         "broadcast",

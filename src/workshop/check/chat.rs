@@ -192,7 +192,12 @@ pub fn name_free(case: &mut Case) -> Step {
         let step = format!("she ends with {how}, and Bob is told");
         case.hear(&mut bob, &json!({"type": "LEFT", "data": "Alice"}), &step)?;
     }
-    member(case, "Alice", &mut [&mut bob]).map(drop)
+    // And nobody else's: it is hers as long as she is here, whoever leaves.
+    let mut alice = member(case, "Alice", &mut [&mut bob])?;
+    bob.close();
+    case.hear(&mut alice, &json!({"type": "LEFT", "data": "Bob"}), "she stays, and Bob leaves")?;
+    let mut other = case.connect("another one connects")?;
+    case.ask(&mut other, &register("Alice"), &error("REGISTER", "NAME_TAKEN"), "and wants to be Alice, too")
 }
 
 /// One does not read. All others hear everything, and it is let go before what waits for it is without bounds.

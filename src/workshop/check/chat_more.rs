@@ -67,11 +67,12 @@ pub fn rooms(case: &mut Case) -> Step {
 
     let everybody = ok("LIST_USERS", &json!(["Alice", "Bob", "Carol"]));
     case.ask(&mut bob, &json!({"type": "LIST_USERS"}), &everybody, "LIST_USERS is about everybody")?;
-    was_said(case, &mut bob, &["hello?"], "what was said in the lobby")?;
-    was_said(case, &mut carol, &["tea?"], "what was said in the kitchen")?;
+    was_said(case, &mut bob, None, &["hello?"], "what was said in the lobby")?;
+    was_said(case, &mut carol, None, &["tea?"], "what was said in the kitchen")?;
+    was_said(case, &mut carol, Some(1), &["tea?"], "the last 1 that was said in the kitchen")?;
     case.ask(&mut carol, &enter("two words"), &error("ENTER", "BAD_NAME"), "what is no name is no room")?;
     case.ask(&mut carol, &enter("lobby"), &ok("ENTER", &1.into()), "Carol goes back to the lobby; one is there")?;
-    was_said(case, &mut carol, &["hello?"], "what was said there")?;
+    was_said(case, &mut carol, None, &["hello?"], "what was said there")?;
     case.ask(&mut bob, &message("there you are"), &ok("MESSAGE", &1.into()), "Bob says something; it goes to 1")?;
     case.hear(&mut carol, &broadcast_of("Bob", "there you are"), "Carol hears it")?;
     case.hears_nothing(&mut alice, "Alice, in the kitchen, does not")?;
@@ -81,12 +82,24 @@ pub fn rooms(case: &mut Case) -> Step {
     // JOINED and LEFT are about everybody, in whichever room.
     let dave = member(case, "Dave", &mut [&mut alice, &mut bob, &mut carol])?;
     dave.close();
-    case.hear(&mut alice, &json!({"type": "LEFT", "data": "Dave"}), "LEFT is heard in every room")
+    for (name, client) in [("Alice", &mut alice), ("Bob", &mut bob), ("Carol", &mut carol)] {
+        let step = format!("LEFT is heard in every room, by {name}");
+        case.quietly(|case| case.hear(client, &json!({"type": "LEFT", "data": "Dave"}), &step))?;
+    }
+    case.done("LEFT is heard in every room");
+
+    // Whoever comes next may well get the descriptor that she leaves, and her room with it.
+    alice.close();
+    case.hear(&mut bob, &json!({"type": "LEFT", "data": "Alice"}), "Alice, in the kitchen, leaves")?;
+    let left = json!({"type": "LEFT", "data": "Alice"});
+    case.quietly(|case| case.hear(&mut carol, &left, "Carol is told that Alice has left"))?;
+    let mut eve = member(case, "Eve", &mut [&mut bob, &mut carol])?;
+    was_said(case, &mut eve, None, &["hello?", "there you are"], "Eve is in the lobby at first: what was said there")
 }
 
-fn was_said(case: &mut Case, client: &mut Client, wanted: &[&str], step: &str) -> Step {
+fn was_said(case: &mut Case, client: &mut Client, most: Option<u32>, wanted: &[&str], step: &str) -> Step {
     let expected = format!("{step}: {wanted:?}");
-    case.say(client, &line(&json!({"type": "LIST_MESSAGES"})), step)?;
+    case.say(client, &line(&json!({"type": "LIST_MESSAGES", "data": most})), step)?;
     let heard = case.hear_a_line(client, &expected)?;
     let texts = |list: &Vec<Value>| list.iter().map(|said| said["data"].as_str().unwrap_or("").to_owned()).collect();
     let said: Vec<String> = heard["data"].as_array().map(texts).unwrap_or_default();

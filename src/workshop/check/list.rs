@@ -266,7 +266,7 @@ pub const CHECKS: &[Check] = &[
         name: "name-free",
         title: "a name is free again, however its connection has ended",
         labs: CHAT,
-        needs: &["join"],
+        needs: &["join", "name-taken"],
         run: chat::name_free,
         ..USUAL
     },

@@ -8,7 +8,7 @@ use super::case::{Case, SOON, Step};
 use super::lines::line;
 use super::pour::{Pour, Poured};
 use super::report::Kind;
-use super::{Client, evidence, life};
+use super::{Client, evidence, life, ready};
 
 /// How long a message without an end is: far more than a server has to keep.
 const ENDLESS: usize = 1024 * 1024;
@@ -199,7 +199,10 @@ pub fn slow_reader(case: &mut Case) -> Step {
         Poured::Through => case.done(format!("it writes {MOST} bytes")),
         Poured::Broken(errno) => case.done(format!("after {} bytes it is let go ({errno:?})", pour.written)),
     }
-    case.echo(&mut friend, b"and I?\n", "echo for the first")?;
+    let why = "it sleeps in a call for the one that does not read: everybody else has to wait as long";
+    ready::is_served_at_once(case, &mut friend, "echo for the first", why)?;
+    let step = "more of them come, and the first is served all the same";
+    ready::is_served_beside_new_ones(case, &mut friend, step, why)?;
     let mut third = case.connect("a third connects")?;
     case.echo(&mut third, b"hello\n", "echo")?;
     // It is there until here.

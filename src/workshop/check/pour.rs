@@ -12,6 +12,9 @@ use super::report::Kind;
 /// For how long nothing is taken from a client that has to wait.
 const STILL: Duration = Duration::from_millis(200);
 
+/// How much is poured at once, where it is waited for in between.
+const PIECE: usize = 16 * 1024;
+
 /// What is poured: a block, again and again.
 pub struct Pour {
     block: Vec<u8>,
@@ -53,7 +56,57 @@ impl Pour {
     }
 }
 
+/// Where the bytes are that a client has written, and has not read again.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Whereabouts {
+    /// Not acknowledged yet by the server's kernel: the client's Send-Q.
+    pub on_the_way: usize,
+    /// Not read yet: the server's Recv-Q.
+    pub unread: usize,
+    /// Written back: the server's Send-Q and the client's Recv-Q. For a moment a byte may be in both.
+    pub back: usize,
+    /// In none of the kernel's queues: the server itself has them.
+    pub kept: usize,
+}
+
 impl Case<'_> {
+    /// Where those are that were poured by a client that has read all of what it wrote before that, and nothing since. `None`
+    /// where there is no connection any more.
+    pub fn whereabouts(&mut self, client: &Client, pour: &Pour) -> Step<Option<Whereabouts>> {
+        let sockets = self.sockets()?;
+        let own = evidence::end_of(&sockets, client.local, client.remote);
+        let servers = evidence::end_of(&sockets, client.remote, client.local);
+        let (Some(own), Some(servers)) = (own, servers) else { return Ok(None) };
+        let (on_the_way, unread) = (own.send_queue as usize, servers.receive_queue as usize);
+        let back = servers.send_queue as usize + own.receive_queue as usize;
+        let kept = pour.written.saturating_sub(on_the_way + unread + back);
+        Ok(Some(Whereabouts { on_the_way, unread, back, kept }))
+    }
+
+    /// Pours piece by piece, each when the server has read the one before and rests, until it keeps bytes which it could not
+    /// write back and there is nothing more for it to read. Says how many it keeps; `None` where it does not come to that: it
+    /// leaves bytes unread, or writes all of them.
+    pub fn pour_until_kept(&mut self, client: &mut Client, pour: &mut Pour, most: usize) -> Step<Option<usize>> {
+        while pour.written < most {
+            let until = most.min(pour.written + PIECE);
+            if pour.go_on(client, until).is_err() {
+                return Ok(None);
+            }
+            let at_rest = self.until(STILL, |case| {
+                let was_busy = case.is_busy();
+                let found = case.whereabouts(client, pour)?;
+                let is_read = |found: &Whereabouts| found.on_the_way + found.unread == 0 && found.back <= pour.written;
+                Ok(found.filter(|found| is_read(found) && !was_busy && !case.is_busy()))
+            })?;
+            match at_rest {
+                Some(found) if found.kept > 0 => return Ok(Some(found.kept)),
+                Some(_) => {}
+                None => return Ok(None),
+            }
+        }
+        Ok(None)
+    }
+
     /// Pours until no more is taken for a while, or `most` is through.
     pub fn pour(&mut self, client: &mut Client, pour: &mut Pour, most: usize) -> Step<Poured> {
         loop {

@@ -17,6 +17,13 @@ const MANY: usize = 300;
 const MUCH: usize = 12 * 1024 * 1024;
 /// How much a server may take from a client that reads nothing. The kernel's own buffers are part of it.
 const BOUND: usize = 64 * 1024 * 1024;
+/// How much a server may keep of what a client does not take: more than one read brings, in whatever runtime.
+const KEPT: usize = 2 * 1024 * 1024;
+/// How often a client says something to a server that may be slow, and how long the quickest of the answers may take.
+const TRIES: usize = 5;
+const AT_ONCE: Duration = Duration::from_millis(250);
+/// How often a server may wake in the time in which it is watched: for its runtime's sake, and for the end of a client's time.
+const FEW: u64 = 5;
 /// How long a server is watched that has nothing to do, and how often it is looked at.
 const WATCHED: Duration = Duration::from_millis(1000);
 const LOOK: Duration = Duration::from_millis(20);
@@ -66,12 +73,17 @@ fn in_words(what: life::Belongings) -> String {
     format!("{} processes with {} threads", what.processes, what.threads)
 }
 
+/// Why a server is at work while a client does not read.
+const UNTIL_THERE_IS_ROOM: &str = "it tries to write again and again, or is woken by bytes that it does not read: until there is \
+                                   room, that is all that it should ask for (POLLOUT, without POLLIN)";
+
 pub fn all_bytes(case: &mut Case) -> Step {
     case.start()?;
     let mut client = case.connect("connect")?;
     case.echo(&mut client, b"hello\n", "echo")?;
     let mut pour = Pour::of(counted(MUCH));
     wait_for_room(case, &mut client, &mut pour)?;
+    rests(case, "it does not read", UNTIL_THERE_IS_ROOM)?;
     case.collect(&mut client, &mut pour, MUCH, "it reads: all 12 MiB come back")?;
     client.shutdown_write();
     case.expect_fin(&mut client, SOON, "client shutdown(WR), FIN")?;
@@ -84,7 +96,30 @@ pub fn all_bytes(case: &mut Case) -> Step {
     case.done("client shutdown(WR)");
     let sent = pour.written;
     case.collect(&mut client, &mut pour, sent, "it reads: all that it sent comes back")?;
-    case.expect_fin(&mut client, SOON, "FIN")
+    case.expect_fin(&mut client, SOON, "FIN")?;
+    all_of_the_last_piece(case)
+}
+
+/// What the server has read last, and could not write: nothing more comes from the client that would wake it for that.
+fn all_of_the_last_piece(case: &mut Case) -> Step {
+    let mut client = case.connect("a third one connects")?;
+    let mut pour = Pour::of(counted(MUCH));
+    let kept = case.pour_until_kept(&mut client, &mut pour, MUCH)?;
+    let sent = pour.written;
+    case.done(match kept {
+        Some(kept) => format!("it writes {sent} bytes: the server has read all of them, and keeps {kept}"),
+        None => format!("it writes {sent} bytes, piece by piece"),
+    });
+    let collected =
+        case.collect(&mut client, &mut pour, sent, "it reads, and writes no more: the last piece comes, too");
+    match collected {
+        Err(Stopped::Failed(mut failure)) if kept.is_some() && failure.kind == Kind::TimedOut => {
+            let why = "what it could not write it keeps, and nothing wakes it when there is room: it has to ask for that (POLLOUT)";
+            failure.why = Some(why.into());
+            Err(Stopped::Failed(failure))
+        }
+        other => other,
+    }
 }
 
 fn wait_for_room(case: &mut Case, client: &mut Client, pour: &mut Pour) -> Step {
@@ -124,6 +159,50 @@ fn rests(case: &mut Case, step: &str, why: &str) -> Step {
     let ticks = case.family().iter().map(|member| member.ticks).sum::<u64>().saturating_sub(before);
     let seen = format!("it was at work in {awake} of {all} looks at it, and took {} ms of a processor", ticks * 10);
     Err(case.fail(Kind::WrongState, format!("{step}: the server to sleep"), seen).because(why))
+}
+
+/// A client that others may keep waiting says something, and again as soon as it has the answer; a step. A machine that has
+/// much to do makes some of the answers late; all of them are where the server sleeps each time before it comes to this client.
+pub fn is_served_at_once(case: &mut Case, client: &mut Client, step: &str, why: &str) -> Step {
+    // Not counted: this one may come when the server is about to wake.
+    case.echo(client, b"still here\n", step)?;
+    let mut quickest = Duration::MAX;
+    for _ in 0..TRIES {
+        let begun = Instant::now();
+        case.quietly(|case| case.echo(client, b"and still here\n", step))?;
+        quickest = quickest.min(begun.elapsed());
+        if quickest < AT_ONCE {
+            return Ok(());
+        }
+    }
+    Err(too_late(case, &format!("{step}, {TRIES} times one after the other"), quickest, why))
+}
+
+/// The same of a server that sleeps once for each new client that does not read, with a time limit (`SO_SNDTIMEO`), and then
+/// leaves it alone: more of them come, and each time somebody else says something as soon as the server cannot write to the new
+/// one.
+pub fn is_served_beside_new_ones(case: &mut Case, client: &mut Client, step: &str, why: &str) -> Step {
+    let (mut deaf, mut quickest) = (Vec::new(), Duration::MAX);
+    for _ in 0..TRIES {
+        let mut next = case.quietly(|case| case.connect("another one connects that does not read"))?;
+        let mut pour = Pour::of(case.something_long());
+        case.pour_until_kept(&mut next, &mut pour, MUCH)?;
+        deaf.push(next);
+        let begun = Instant::now();
+        case.quietly(|case| case.echo(client, b"and now?\n", step))?;
+        quickest = quickest.min(begun.elapsed());
+        if quickest < AT_ONCE {
+            case.done(step);
+            return Ok(());
+        }
+    }
+    Err(too_late(case, &format!("{step}, {TRIES} times"), quickest, why))
+}
+
+fn too_late(case: &mut Case, what: &str, quickest: Duration, why: &str) -> Stopped {
+    let expected = format!("{what}: the quickest within {} ms", AT_ONCE.as_millis());
+    let failure = case.fail(Kind::TimedOut, expected, format!("it took {} ms", quickest.as_millis()));
+    failure.because(why)
 }
 
 pub fn idle(case: &mut Case) -> Step {
@@ -183,10 +262,17 @@ pub fn back_pressure(case: &mut Case) -> Step {
             return Err(case.fail(Kind::WrongState, expected, seen).into());
         }
     }
-    let socket = case.servers_end(&client)?;
-    if socket.is_some_and(|socket| socket.receive_queue > 0) {
+    let found = case.whereabouts(&client, &pour)?;
+    if let Some(kept) = found.map(|found| found.kept).filter(|&kept| kept > KEPT) {
+        let seen = format!("the server itself has {kept} bytes of it, which are in no Send-Q and no Recv-Q");
+        let failure =
+            case.fail(Kind::WrongState, format!("{expected}, as soon as the kernel's buffers are full"), seen);
+        return Err(failure.because("it reads what it cannot write back, and keeps it"));
+    }
+    if found.is_some_and(|found| found.unread > 0) {
         case.done("its bytes wait in the server's Recv-Q");
     }
+    rests(case, "it does not read", UNTIL_THERE_IS_ROOM)?;
     let sent = pour.written;
     let mut got = 0;
     while got < sent {
@@ -230,7 +316,8 @@ pub fn emfile(case: &mut Case) -> Step {
     let why =
         "accept() says EMFILE at once, and the listening socket stays ready: it must not be asked again and again";
     rests(case, "it waits", why)?;
-    case.echo(&mut first, b"still here\n", "echo for the first")?;
+    let why = "it sleeps where nobody can wake it: who is there already has to wait for one who is not";
+    is_served_at_once(case, &mut first, "echo for the first", why)?;
     last.listen();
     if last.ended.is_some() {
         // It comes again when there is room.
@@ -291,6 +378,7 @@ impl Speaker {
 /// Lab 5 with `--time-out 1`.
 pub fn time_out(case: &mut Case) -> Step {
     case.start()?;
+    sleeps_meanwhile(case)?;
     let mut rounds = 1;
     while case.quietly(one_is_silent)?.is_none() {
         if rounds == ROUNDS {
@@ -309,7 +397,35 @@ pub fn time_out(case: &mut Case) -> Step {
         let failure = case.fail(Kind::WrongState, SILENT_ONE, "one that had just come was let go");
         return Err(failure.into());
     }
-    case.expect_fin(&mut third, LIMIT * 4, "FIN for that one, too")
+    case.expect_fin(&mut third, LIMIT * 4, "FIN for that one, too")?;
+    was_told_nothing(case, &third)
+}
+
+/// While a client is silent, and its time is not up, there is nothing to wake for. What counts is the thread that the process
+/// began with: a runtime has others, with clocks of their own.
+fn sleeps_meanwhile(case: &mut Case) -> Step {
+    let mut client = case.connect("a client connects")?;
+    case.echo(&mut client, b"hello\n", "echo")?;
+    let main = case.main();
+    let before = process::sleeps_of(main);
+    rests(case, "it says nothing", "poll() returns at once, though nobody says anything and nobody's time is up")?;
+    let woken = process::sleeps_of(main).zip(before).map_or(0, |(now, before)| now.saturating_sub(before));
+    if woken > FEW {
+        let expected = format!("it says nothing for a second: the server to wake at most {FEW} times");
+        let failure = case.fail(Kind::WrongState, expected, format!("it woke {woken} times"));
+        return Err(
+            failure.because("poll() may sleep until the first client's time is up, and need not look in between")
+        );
+    }
+    Ok(())
+}
+
+fn was_told_nothing(case: &mut Case, client: &Client) -> Step {
+    if client.received.is_empty() {
+        return Ok(());
+    }
+    let seen = format!("it got {} before", evidence::bytes(&client.received));
+    Err(case.fail(Kind::WrongBytes, format!("{SILENT_ONE}, and nothing else"), seen).into())
 }
 
 /// One speaks all the time, and one does not. `None` where we were late with one that is to speak.
@@ -343,6 +459,7 @@ fn one_is_silent(case: &mut Case) -> Step<Option<()>> {
         );
     }
     case.expect_fin(&mut silent.client, SOON, "FIN for the one that is silent")?;
+    was_told_nothing(case, &silent.client)?;
     if took < LIMIT.mul_f64(0.95) {
         return Err(case.fail(Kind::WrongState, SILENT_ONE, format!("it came after {} ms", took.as_millis())).into());
     }
