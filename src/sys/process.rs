@@ -120,6 +120,13 @@ pub fn memory(pid: u32) -> Option<u64> {
     amount.trim().strip_suffix("kB")?.trim().parse().ok()
 }
 
+/// How often the first thread of a process has gone to sleep: `voluntary_ctxt_switches` in `/proc/PID/status`. One that sleeps
+/// on goes to sleep no more.
+pub fn times_asleep(pid: u32) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"))?.trim().parse().ok()
+}
+
 /// From here on a process opens only descriptors with a number below this one (prlimit(2), RLIMIT_NOFILE, the soft limit).
 ///
 /// The process must be this user's.
