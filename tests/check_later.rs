@@ -139,6 +139,20 @@ fn a_chat_in_another_language_passes() {
 fn each_fault_of_a_server_of_messages_fails_the_check_that_names_it() {
     let caught = |check: &str, changes: Changes| is_caught(4, "messages.py", check, changes);
     caught("cut-anywhere", &[("kept += data", "kept = data")]);
+    caught("many-in-one", &[("for line in lines:", "for line in lines[:10]:")]);
+    // What was answered is kept; and what was thrown away.
+    let keeps = ("LONGEST = 64 * 1024\n", "LONGEST = 64 * 1024\nkeep = []\n");
+    caught("too-long", &[keeps, ("kept += data", "kept += data\n                keep.append(data)")]);
+    caught(
+        "too-long",
+        &[
+            keeps,
+            (
+                "                    kept = b\"\"\n",
+                "                    keep.append(kept)\n                    kept = b\"\"\n",
+            ),
+        ],
+    );
     caught("bad-request", &[("raise Refusal(\"BAD_JSON\")\n        if not", "raise OSError\n        if not")]);
     caught("concurrent", &[("daemon=True).start()", "daemon=True).run()")]);
     caught(

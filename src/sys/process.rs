@@ -120,8 +120,9 @@ pub fn memory(pid: u32) -> Option<u64> {
     amount.trim().strip_suffix("kB")?.trim().parse().ok()
 }
 
-/// How often the first thread of a process has gone to sleep by itself: `voluntary_ctxt_switches` in `/proc/PID/status`.
-pub fn sleeps_of(pid: u32) -> Option<u64> {
+/// How often the first thread of a process has gone to sleep: `voluntary_ctxt_switches` in `/proc/PID/status`. One that sleeps
+/// on goes to sleep no more.
+pub fn times_asleep(pid: u32) -> Option<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"))?.trim().parse().ok()
 }

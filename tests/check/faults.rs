@@ -97,6 +97,15 @@ fn each_fault_of_a_server_for_one_client_at_a_time_fails_the_check_that_names_it
             caught_by: "restart",
             because: ("never-listened", "SO_REUSEADDR was not set before bind()"),
         },
+        Fault {
+            changes: &[(
+                "listener.setsockopt(",
+                "listener.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, bytes([1, 0, 0, 0, 0, 0, 0, 0])) or print(",
+            )],
+            lab: "2",
+            caught_by: "restart",
+            because: ("wrong-state", "SO_LINGER with no time to linger"),
+        },
     ];
     are_caught("echo.py", 1, &faults);
 }
@@ -215,6 +224,13 @@ fn each_fault_of_a_server_with_a_process_for_each_client_fails_the_check_that_na
             lab: "3",
             caught_by: "ends-all",
             because: ("wrong-state", "ignores SIGTERM"),
+        },
+        // As it is it ends its children when SIGTERM comes, and KeyboardInterrupt, which SIGINT becomes, ends itself alone.
+        Fault {
+            changes: &[],
+            lab: "3",
+            caught_by: "ends-by-int",
+            because: ("wrong-state", "has sent its children no signal"),
         },
         Fault {
             changes: &[("        children.discard(pid)", "        os._exit(1)")],

@@ -5,6 +5,7 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 
 use super::case::{Case, SOON, Step};
+use super::life;
 use super::report::Kind;
 use crate::event::{Socket, State};
 
@@ -89,6 +90,8 @@ pub fn max_clients(case: &mut Case) -> Step {
         return Err(case.fail(Kind::WrongState, expected, seen).because(why));
     }
     case.done("it waits in the accept queue");
+    let why = "it looks again and again whether there is room: the end of a child is a SIGCHLD, which wakes who sleeps";
+    life::sleeps_on(case, "the server sleeps meanwhile", why)?;
     case.echo(&mut first, b"still here\n", "echo for the first")?;
     first.close();
     case.exchange(&mut third, b"", words, "the first closes, the third is served")?;

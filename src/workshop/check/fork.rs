@@ -148,24 +148,33 @@ pub fn reaps(case: &mut Case) -> Step {
 }
 
 pub fn ends_all(case: &mut Case) -> Step {
+    ends_by(case, Signal::SIGTERM)
+}
+
+/// To the server alone: Ctrl-C on a terminal would send it to its children as well.
+pub fn ends_by_int(case: &mut Case) -> Step {
+    ends_by(case, Signal::SIGINT)
+}
+
+fn ends_by(case: &mut Case, signal: Signal) -> Step {
     case.start()?;
     let mut client = case.connect("connect")?;
     case.echo(&mut client, b"hello\n", "echo")?;
     let main = case.main();
-    case.signal(main, Signal::SIGTERM)?;
-    case.done("SIGTERM to the server");
+    case.signal(main, signal)?;
+    case.done(format!("{signal} to the server"));
     if case.until(END, |case| Ok(case.is_gone().then_some(())))?.is_some() {
         return Ok(());
     }
     let left: Vec<Member> = case.family().into_iter().filter(|member| !member.is_zombie()).collect();
     let seen = format!("{} of them still run: pid {:?}", left.len(), pids_of(&left));
-    let disposition = process::disposition(main, Signal::SIGTERM);
+    let disposition = process::disposition(main, signal);
     let main_runs = left.iter().any(|member| member.pid == main);
     let failure = case.fail(Kind::WrongState, "every process to have ended within 2 s", seen);
     Err(failure.because(match (main_runs, disposition) {
-        (true, Some(Disposition::Ignored)) => format!("pid {main} ignores SIGTERM (SigIgn in /proc/{main}/status)"),
-        (true, Some(Disposition::Held)) => format!("pid {main} holds SIGTERM back (SigBlk in /proc/{main}/status)"),
-        (true, _) => format!("pid {main} has a handler for SIGTERM, and goes on"),
+        (true, Some(Disposition::Ignored)) => format!("pid {main} ignores {signal} (SigIgn in /proc/{main}/status)"),
+        (true, Some(Disposition::Held)) => format!("pid {main} holds {signal} back (SigBlk in /proc/{main}/status)"),
+        (true, _) => format!("pid {main} has a handler for {signal}, and goes on"),
         (false, _) => {
             format!("the parent (pid {main}) has ended, and has sent its children no signal: {}", evidence::ORPHANS)
         }

@@ -1,19 +1,20 @@
 //! Checks of how a server goes on: after a reset, after many clients, after a signal, after its own end.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use nix::sys::socket::{setsockopt, sockopt};
 use nix::sys::time::{TimeVal, TimeValLike};
 
 use super::case::{Case, Failure, SOON, Step, Stopped};
+use super::client::EndedBy;
 use super::evidence;
 use super::pour::{Pour, counted};
 use super::report::Kind;
 use crate::event::State;
 use crate::sys::descriptor;
-use crate::sys::process::Member;
+use crate::sys::process::{self, Member};
 
 /// How many clients come and go.
 const CLIENTS: usize = 20;
@@ -21,6 +22,9 @@ const CLIENTS: usize = 20;
 const AGAIN: Duration = Duration::from_secs(5);
 /// The most that is sent to a server that does not wait for its client to read.
 const MOST: usize = 16 * 1024 * 1024;
+/// How long a server is watched that is to sleep on, and how often it is looked at.
+const WATCHED: Duration = Duration::from_millis(2500);
+const LOOK: Duration = Duration::from_millis(20);
 
 pub fn reset(case: &mut Case) -> Step {
     case.start()?;
@@ -73,6 +77,33 @@ pub fn at_rest(case: &mut Case) -> Result<Belongings, Stopped> {
         before = now;
     }
     Ok(before)
+}
+
+/// Nothing happens, and the server sleeps until something does; a step. It is not at work, and does not wake up either, to look
+/// and to sleep again: how often it has gone to sleep is counted by the kernel, however long it sleeps each time.
+///
+/// What it does each second anyway is left to it, and so is what a runtime's other threads do.
+pub fn sleeps_on(case: &mut Case, step: &str, why: &str) -> Step {
+    let main = case.main();
+    until_all_wait(case)?;
+    let before = process::times_asleep(main).unwrap_or_default();
+    let (begun, mut awake, mut looks) = (Instant::now(), 0, 0);
+    while begun.elapsed() < WATCHED {
+        case.wait(LOOK)?;
+        awake += usize::from(case.is_busy());
+        looks += 1;
+    }
+    let took = begun.elapsed().as_secs_f64();
+    let woken = process::times_asleep(main).unwrap_or_default().saturating_sub(before);
+    let seen = if awake * 2 > looks {
+        format!("it was at work in {awake} of {looks} looks at it")
+    } else if woken as f64 > 1.5 * took {
+        format!("it woke up {woken} times in {took:.1} s")
+    } else {
+        case.done(step);
+        return Ok(());
+    };
+    Err(case.fail(Kind::WrongState, "the server to sleep until something happens", seen).because(why))
 }
 
 /// Clients, one after the other, each of which is served.
@@ -131,10 +162,19 @@ pub fn restart(case: &mut Case) -> Step {
     // Its end closes its side first; when the client closes, too, TIME-WAIT is left on the server's port.
     case.kill_all()?;
     case.done("the server is killed");
-    case.until(SOON, |_| {
+    let ended = case.until(SOON, |_| {
         client.listen();
         Ok(client.ended)
     })?;
+    // With no time to linger nothing would be left on the port, and nothing asked.
+    if let Some(EndedBy::Errno(errno)) = ended {
+        let seen = format!("the connection broke: {errno:?} ({})", errno.desc());
+        let failure = case.fail(Kind::WrongState, "a FIN when the server is killed: it has read all that came", seen);
+        return Err(failure.because(
+            "its end of the connection is given up with a RST: SO_LINGER with no time to linger leaves no TIME-WAIT, and \
+             throws away what the client has not got yet",
+        ));
+    }
     client.close();
     let port = case.port();
     let left_over = case.until(SOON, |case| {

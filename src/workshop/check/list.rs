@@ -180,6 +180,8 @@ pub const CHECKS: &[Check] = &[
         title: "a request without an end is not kept without a bound",
         labs: &[4],
         needs: &["cut-anywhere"],
+        limit: LONGER,
+        is_followed: false,
         run: messages::too_long,
         ..USUAL
     },
@@ -353,6 +355,15 @@ pub const CHECKS: &[Check] = &[
         labs: &[3],
         look: PS,
         run: fork::ends_all,
+        ..USUAL
+    },
+    Check {
+        name: "ends-by-int",
+        title: "SIGINT to it alone ends it, and every process that it has made",
+        labs: &[3],
+        is_extra: true,
+        look: PS,
+        run: fork::ends_by_int,
         ..USUAL
     },
     Check {

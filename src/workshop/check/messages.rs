@@ -1,6 +1,6 @@
 //! Checks of lab 4, a server of messages with a thread for each client. Some hold for the chat, too.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -9,13 +9,21 @@ use super::lines::line;
 use super::pour::{Pour, Poured};
 use super::report::Kind;
 use super::{Client, evidence, life, ready};
+use crate::sys::process;
 
+const MIB: usize = 1024 * 1024;
 /// How long a message without an end is: far more than a server has to keep.
-const ENDLESS: usize = 1024 * 1024;
+const ENDLESS: usize = MIB;
+/// How much is sent before it is judged whether a server's memory grows with it; and how much at most, where it does: a runtime
+/// that collects its garbage has begun to do so by then.
+const ENOUGH: usize = 16 * MIB;
+const MOST_SENT: usize = 128 * MIB;
+/// For how long more than that is sent.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// How many requests are sent at once.
-const AT_ONCE: usize = 10;
+const AT_ONCE: usize = 50;
 /// The most that is sent to a server that reads on and on.
-const MOST: usize = 32 * 1024 * 1024;
+const MOST: usize = 32 * MIB;
 
 fn echo_of(data: &Value) -> Value {
     json!({"type": "OK", "re": "ECHO", "data": data})
@@ -89,13 +97,13 @@ pub fn many_in_one(case: &mut Case) -> Step {
     let mut client = case.connect("connect")?;
     case.echo(&mut client, b"hello", "ECHO")?;
     let requests: Vec<u8> = (0..AT_ONCE).flat_map(|id| line(&json!({"type": "ECHO", "data": "x", "id": id}))).collect();
-    case.say(&mut client, &requests, "10 requests in one write")?;
+    case.say(&mut client, &requests, "50 requests in one write")?;
     for id in 0..AT_ONCE {
         let wanted = json!({"type": "OK", "re": "ECHO", "data": "x", "id": id});
-        let step = format!("10 requests in one write, the answer to number {}", id + 1);
+        let step = format!("50 requests in one write, the answer to number {}", id + 1);
         case.quietly(|case| case.hear(&mut client, &wanted, &step))?;
     }
-    case.done("10 requests in one write, 10 answers in their order");
+    case.done("50 requests in one write, 50 answers in their order");
     case.hears_nothing(&mut client, "no more than that")
 }
 
@@ -136,11 +144,71 @@ pub fn too_long(case: &mut Case) -> Step {
     case.start()?;
     let mut client = case.connect("connect")?;
     case.echo(&mut client, b"hello", "ECHO")?;
+    let why = "what was handed out has to go before more is put behind it";
+    keeps_none(case, &mut client, "requests, each of them answered,", ask_at_length, why)?;
     let step = "1 MiB without a newline";
     case.say(&mut client, &vec![b'x'; ENDLESS], step)?;
     case.hear(&mut client, &json!({"type": "ERROR", "code": "TOO_LONG"}), step)?;
+    let why = "that it is too long was reported, and yet what comes of it is kept";
+    keeps_none(case, &mut client, "the rest of what is too long", go_on, why)?;
     case.say(&mut client, b"xyz\n", "its end")?;
     case.hears_nothing(&mut client, "it is answered once, and the next request is served")
+}
+
+/// The memory that is the server's own, in bytes.
+fn memory(case: &Case) -> usize {
+    let kib: u64 = case.family().iter().filter_map(|member| process::memory(member.pid)).sum();
+    usize::try_from(kib * 1024).unwrap_or(usize::MAX)
+}
+
+/// A request, and its answer before the next one is sent. As many bytes as that was.
+fn ask_at_length(case: &mut Case, client: &mut Client) -> Step<usize> {
+    let (request, step) = (case.something_long(), "many requests, one after the other");
+    case.say(client, &request, step)?;
+    let expected = format!("{step}: an answer to each");
+    let heard = case.hear_a_line(client, &expected)?;
+    if heard["type"] == "OK" { Ok(request.len()) } else { Err(case.heard_wrongly(&expected, &heard)) }
+}
+
+/// More of a request of which the server has said already that it is too long.
+fn go_on(case: &mut Case, client: &mut Client) -> Step<usize> {
+    case.say(client, &vec![b'x'; ENDLESS], "more of it, without a newline")?;
+    Ok(ENDLESS)
+}
+
+/// Sends more and more, and the server's memory does not grow with it; a step. What a runtime leaves lying about until it
+/// collects its garbage grows at first, and then no more.
+fn keeps_none(
+    case: &mut Case,
+    client: &mut Client,
+    what: &str,
+    send: fn(&mut Case, &mut Client) -> Step<usize>,
+    why: &str,
+) -> Step {
+    let (begun, before) = (Instant::now(), memory(case));
+    let (mut last, mut sent, mut enough) = ((0, before), 0, ENOUGH);
+    loop {
+        while sent < enough {
+            sent += case.quietly(|case| send(case, client))?;
+        }
+        case.until(SOON, |case| {
+            let socket = case.servers_end(client)?;
+            Ok(socket.is_none_or(|socket| socket.receive_queue == 0).then_some(()))
+        })?;
+        let now = memory(case);
+        let has_grown_since = |(until_then, then): (usize, usize)| now.saturating_sub(then) >= (sent - until_then) / 2;
+        if !has_grown_since((0, before)) || !has_grown_since(last) {
+            case.done(format!("{} MiB of {what} are not kept", sent / MIB));
+            return Ok(());
+        }
+        // Who looks at all that is kept each time becomes slower and slower.
+        if sent >= MOST_SENT || begun.elapsed() >= PATIENCE {
+            let expected = format!("{} MiB of {what} not to be kept", sent / MIB);
+            let seen = format!("the server's memory has grown by {} MiB", (now - before) / MIB);
+            return Err(case.fail(Kind::WrongState, expected, seen).because(why));
+        }
+        (last, enough) = ((sent, now), enough * 2);
+    }
 }
 
 pub fn half_frame(case: &mut Case) -> Step {

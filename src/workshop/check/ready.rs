@@ -407,9 +407,9 @@ fn sleeps_meanwhile(case: &mut Case) -> Step {
     let mut client = case.connect("a client connects")?;
     case.echo(&mut client, b"hello\n", "echo")?;
     let main = case.main();
-    let before = process::sleeps_of(main);
+    let before = process::times_asleep(main);
     rests(case, "it says nothing", "poll() returns at once, though nobody says anything and nobody's time is up")?;
-    let woken = process::sleeps_of(main).zip(before).map_or(0, |(now, before)| now.saturating_sub(before));
+    let woken = process::times_asleep(main).zip(before).map_or(0, |(now, before)| now.saturating_sub(before));
     if woken > FEW {
         let expected = format!("it says nothing for a second: the server to wake at most {FEW} times");
         let failure = case.fail(Kind::WrongState, expected, format!("it woke {woken} times"));
