@@ -13,41 +13,31 @@ use nix::unistd::Pid;
 
 use crate::event::End;
 
-/// How often the children of a process are read again, where one of them was gone by then.
-const LOOKS: usize = 20;
-
 /// Makes this process the parent of every descendant whose own parent ends (prctl(2), PR_SET_CHILD_SUBREAPER): a program
 /// that puts itself into the background cannot get out of sight.
 pub fn adopt_orphans() -> io::Result<()> {
     Ok(set_child_subreaper(true)?)
 }
 
-/// The descendants of a process that still run, parents first. Zombies are left out.
+/// The descendants of a process that still run, children first. Zombies are left out.
 pub fn descendants(of: u32) -> Vec<u32> {
-    family(of).into_iter().filter(|member| !matches!(member.state, 'Z' | 'X')).map(|member| member.pid).collect()
-}
-
-/// Whether a process has children at this moment, zombies included; `None` where the kernel does not tell, or the process is
-/// gone.
-///
-/// Exact, where [`descendants`] is not: of a process that forks and ends meanwhile, neither the child may be in the list nor,
-/// any more, the parent.
-pub fn has_children_of(pid: u32) -> Option<bool> {
-    children_of(pid).map(|children| !children.is_empty())
-}
-
-/// The children of a process by their numbers, zombies included, from `/proc/PID/task/TID/children`; `None` where the kernel does
-/// not tell (it is built without CONFIG_PROC_CHILDREN), or the process is gone.
-fn children_of(pid: u32) -> Option<Vec<u32>> {
-    let mut children = Vec::new();
-    let mut is_told = false;
-    // Each thread has its own.
-    for thread in numbered_entries(&format!("/proc/{pid}/task")) {
-        let Ok(its) = fs::read_to_string(format!("/proc/{pid}/task/{thread}/children")) else { continue };
-        is_told = true;
-        children.extend(its.split_ascii_whitespace().filter_map(|child| child.parse::<u32>().ok()));
+    let mut family = vec![of];
+    let everybody: Vec<(u32, u32)> = numbered_entries("/proc").into_iter().filter_map(parent_of).collect();
+    let mut next = 0;
+    while let Some(&parent) = family.get(next) {
+        family.extend(everybody.iter().filter(|(_, its_parent)| *its_parent == parent).map(|(pid, _)| *pid));
+        next += 1;
     }
-    is_told.then_some(children)
+    family.split_off(1)
+}
+
+/// Whether a process has children at this moment, zombies included; `None` where the kernel does not tell (it is built without
+/// CONFIG_PROC_CHILDREN), or the process is gone. Only its first thread's children are meant.
+///
+/// Exact, where [`descendants`] is not: of a process that forks and ends while `/proc` is gone through, neither the child may
+/// be in the list nor, any more, the parent.
+pub fn has_children_of(pid: u32) -> Option<bool> {
+    fs::read(format!("/proc/{pid}/task/{pid}/children")).ok().map(|children| !children.is_empty())
 }
 
 /// A process as `/proc/PID/stat` shows it.
@@ -87,38 +77,9 @@ impl Member {
     }
 }
 
-/// The children of a process, zombies included; `None` where [`children_of`] does not tell.
-///
-/// One that is fetched, or taken over by another parent, while they are read may hide the next one (proc_pid_task(5)). It is then
-/// itself among those that were read, and no child any more: they are read again.
-fn members_below(pid: u32) -> Option<Vec<Member>> {
-    let mut members = Vec::new();
-    for _ in 0..LOOKS {
-        let children = children_of(pid)?;
-        members = children.iter().filter_map(|&child| member(child).filter(|member| member.parent == pid)).collect();
-        if members.len() == children.len() {
-            break;
-        }
-    }
-    Some(members)
-}
-
 /// The descendants of a process, parents first, zombies included.
 pub fn family(of: u32) -> Vec<Member> {
-    let Some(mut family) = members_below(of) else { return family_among_everybody(of) };
-    let mut next = 0;
-    while let Some(&Member { pid, .. }) = family.get(next) {
-        let is_new = |one: &Member| family.iter().all(|member| member.pid != one.pid);
-        let more: Vec<Member> = members_below(pid).unwrap_or_default().into_iter().filter(is_new).collect();
-        family.extend(more);
-        next += 1;
-    }
-    family
-}
-
-/// The same where the kernel does not tell who is whose child: all processes are looked at, which takes its time.
-fn family_among_everybody(of: u32) -> Vec<Member> {
-    let everybody: Vec<Member> = everybody().into_iter().filter_map(member).collect();
+    let everybody: Vec<Member> = numbered_entries("/proc").into_iter().filter_map(member).collect();
     let mut family: Vec<Member> = everybody.iter().filter(|member| member.parent == of).copied().collect();
     let mut next = 0;
     while let Some(&Member { pid, .. }) = family.get(next) {
@@ -216,10 +177,22 @@ pub fn disposition(pid: u32, signal: Signal) -> Option<Disposition> {
 
 /// The children of a process that have ended and were not fetched yet.
 pub fn zombies_of(parent: u32) -> Vec<u32> {
-    let among_everybody =
-        || everybody().into_iter().filter_map(member).filter(|member| member.parent == parent).collect();
-    let children: Vec<Member> = members_below(parent).unwrap_or_else(among_everybody);
-    children.into_iter().filter(|member| member.state == 'Z').map(|member| member.pid).collect()
+    let is_zombie = |pid: &u32| stat_of(*pid).is_some_and(|(state, its)| state == "Z" && its == parent);
+    everybody().into_iter().filter(is_zombie).collect()
+}
+
+/// A process and its parent; `None` for a zombie, and for one that is gone by now.
+fn parent_of(pid: u32) -> Option<(u32, u32)> {
+    let (state, parent) = stat_of(pid)?;
+    (state != "Z" && state != "X").then_some((pid, parent))
+}
+
+/// The state of a process, by its letter, and its parent, from `/proc/PID/stat`.
+fn stat_of(pid: u32) -> Option<(String, u32)> {
+    let mut fields = fields_of(pid)?.into_iter();
+    let state = fields.next()?;
+    let parent = fields.next()?.parse().ok()?;
+    Some((state, parent))
 }
 
 /// The fields of `/proc/PID/stat` that come after the name: state, parent, …
@@ -327,49 +300,5 @@ pub fn send_to_all(pids: &[u32], signal: Signal) {
     for &pid in pids {
         // ESRCH: it has just ended by itself.
         let _ = kill(Pid::from_raw(pid.cast_signed()), signal);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
-
-    use std::io::Read;
-    use std::process::{Command, Stdio};
-
-    use super::*;
-
-    #[test]
-    fn a_family_is_the_same_whichever_way_it_is_found() {
-        // A child, a grandchild, and a child that has ended and is not fetched: cat fetches nobody, a shell might.
-        let script = "sh -c 'sleep 1000 & echo there; wait' & \
-                      sh -c 'until grep -q cat /proc/$PPID/comm; do :; done' & echo here; exec cat";
-        let mut command = Command::new("sh");
-        let mut shell = command
-            .args(["-c", script])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        shell.stdout.as_mut().unwrap().read_exact(&mut [0; b"there\nhere\n".len()]).unwrap();
-        let outline = |family: Vec<Member>| {
-            let mut outline: Vec<(u32, u32)> = family.iter().map(|member| (member.pid, member.parent)).collect();
-            outline.sort_unstable();
-            outline
-        };
-        let begun = Instant::now();
-        while zombies_of(shell.id()).is_empty() && begun.elapsed() < Duration::from_secs(60) {
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        assert_eq!(zombies_of(shell.id()).len(), 1, "{:?}", family(shell.id()));
-        let family = family(shell.id());
-        assert_eq!(outline(family.clone()), outline(family_among_everybody(shell.id())));
-        assert_eq!(family.len(), 3, "{family:?}");
-        assert_eq!(descendants(shell.id()).len(), 2);
-        assert_eq!((family[0].parent, family[1].parent), (shell.id(), shell.id()), "parents first");
-        send_to_all(&descendants(shell.id()), Signal::SIGKILL);
-        drop(shell.stdin.take());
-        shell.wait().unwrap();
     }
 }
