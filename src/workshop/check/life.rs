@@ -139,6 +139,12 @@ pub fn no_leak(case: &mut Case) -> Step {
             || more(now.processes, before.processes)
             || more(now.threads as usize, before.threads as usize)
     };
+    // First it has to have dealt with all of them: who has not been accepted yet has cost nothing so far.
+    case.until(SOON, |case| {
+        let is_empty = case.listener()?.is_none_or(|listener| listener.receive_queue == 0);
+        Ok((is_empty && !case.is_busy()).then_some(()))
+    })?;
+    at_rest(case)?;
     let gave_back = case.until(SOON, |case| Ok((!leaks(belongings(case)?)).then_some(())))?;
     if gave_back.is_some() {
         return Ok(());
